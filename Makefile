@@ -1,0 +1,19 @@
+PYTHON ?= python3
+COURSE = $(PYTHON) -m helpers
+ifdef ENGINE
+export LAB_ENGINE := $(ENGINE)
+endif
+
+.PHONY: help lab test env up down status doctor reset outputs bench soak
+help:    ; @$(COURSE) help
+lab:     ; @$(COURSE) lab $(ARGS)
+test:    ; @$(COURSE) test $(ARGS)
+env:     ; @$(COURSE) env
+up:      ; @$(COURSE) up
+down:    ; @$(COURSE) down
+status:  ; @$(COURSE) status $(ARGS)
+doctor:  ; @$(COURSE) doctor
+reset:   ; @$(COURSE) reset $(LESSON)
+outputs: ; @$(COURSE) outputs $(ARGS)
+bench:   ; @$(COURSE) bench
+soak:    ; @$(COURSE) soak $(or $(N),20)

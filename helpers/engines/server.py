@@ -1,0 +1,77 @@
+"""The interface that every engine offers for a server: what a lesson may rely on."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+
+from helpers.engines import ready
+from helpers.errors import LabError
+
+
+class Server(ABC):
+    """One running server. `host`, `port`, `user` and `password` are for its clients."""
+
+    engine: str
+    title: str
+    host: str
+    port: int
+    user: str
+    password: str
+    pid: int | None = None
+
+    def __init__(self, kind: str, *, private: bool) -> None:
+        self.kind = kind
+        self.private = private
+
+    def __repr__(self) -> str:
+        own = "a server of its own" if self.private else "shared"
+        return f"<{self.title}, {self.engine} engine, {own}>"
+
+    @property
+    def version(self) -> str:
+        """The version that the server reports to its client."""
+        return ready.ask(self)
+
+    def wait_ready(self, seconds: float = 30) -> None:
+        """Wait until a real client query is answered.
+
+        Raises LabError after `seconds`, with the server's last log lines.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                ready.ask(self, min(5.0, max(0.2, deadline - time.monotonic())))
+                return
+            except ready.NOT_READY as problem:
+                if time.monotonic() >= deadline:
+                    raise LabError(
+                        f"{self.title} did not answer within {seconds:g} s "
+                        f"({type(problem).__name__}). Its log ends with:\n{self.logs()}\n"
+                        "If it is paused, .resume() it. Else .restart() it, or `make doctor`."
+                    ) from None
+                time.sleep(0.01)
+
+    @abstractmethod
+    def ensure(self) -> str | None:
+        """Start the server when it does not run. Return a line about it when it had died."""
+
+    @abstractmethod
+    def restart(self) -> None:
+        """Stop the server cleanly, start it on the same address and wait until it answers."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """End every process of the server at once, as a crash would."""
+
+    @abstractmethod
+    def pause(self) -> None:
+        """Stop every process of the server from running; its clients wait."""
+
+    @abstractmethod
+    def resume(self) -> None:
+        """Let a paused server run again."""
+
+    @abstractmethod
+    def logs(self, lines: int = 20) -> str:
+        """Return the last lines of the server's log."""

@@ -1,0 +1,192 @@
+"""Build the course's Python environment, `.venv`, and run in it.
+
+Standard library only, and only what Python 3.8 understands: this file runs in whatever Python
+the machine has, before anything is installed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from helpers.errors import LabError
+from helpers.paths import ROOT
+
+VENV = ROOT / ".venv"
+STAMP = VENV / "course-stamp"
+OLDEST, NEWEST = (3, 11), (3, 13)
+LOCK_SECONDS = 900
+
+
+def venv_python() -> Path:
+    """Return the path of the environment's Python."""
+    return VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def wanted() -> str:
+    """Return what the environment must be made from: a change in any part makes a new one."""
+    digest = hashlib.sha256(str(ROOT).encode())
+    for name in ("requirements.txt", "constraints.txt"):
+        digest.update((ROOT / name).read_bytes())
+    return digest.hexdigest()
+
+
+def current() -> bool:
+    """Tell whether the environment is complete and made from the present requirements."""
+    try:
+        return STAMP.read_text() == wanted() and venv_python().exists()
+    except OSError:
+        return False
+
+
+def find_python() -> str:
+    """Return a Python that the servers' wheels support: this one, or another on the machine.
+
+    Raises LabError when there is none.
+    """
+    if OLDEST <= sys.version_info[:2] <= NEWEST:
+        return sys.executable
+    for minor in range(NEWEST[1], OLDEST[1] - 1, -1):
+        found = shutil.which(f"python3.{minor}")
+        if found:
+            return found
+        launcher = shutil.which("py") if os.name == "nt" else None
+        if launcher:
+            ask = [launcher, f"-3.{minor}", "-c", "import sys; print(sys.executable)"]
+            answer = subprocess.run(ask, capture_output=True, text=True, check=False)
+            if answer.returncode == 0:
+                return answer.stdout.strip()
+    here = ".".join(str(part) for part in sys.version_info[:2])
+    raise LabError(
+        f"The course needs Python 3.11, 3.12 or 3.13; {sys.executable} is {here}, and no other "
+        "was found on PATH. Install one of them, or install uv, which brings its own. "
+        "Then run the same command again."
+    )
+
+
+def run(*command: object) -> bool:
+    """Run an installer's command, its messages going to the terminal; tell whether it worked."""
+    # The messages go to stderr, so that `status --json` prints nothing but its answer.
+    words = [str(word) for word in command]
+    return subprocess.run(words, stdout=sys.stderr, check=False).returncode == 0
+
+
+def make_venv(uv: str | None) -> None:
+    """Create `.venv`, unless a usable one is there already."""
+    python = venv_python()
+    if python.exists():
+        probe = f"import sys; sys.exit(not {OLDEST} <= sys.version_info[:2] <= {NEWEST})"
+        if subprocess.run([str(python), "-c", probe], check=False).returncode == 0:
+            return
+    if uv:
+        versions = f">={OLDEST[0]}.{OLDEST[1]},<{NEWEST[0]}.{NEWEST[1] + 1}"
+        if run(uv, "venv", "--quiet", "--clear", "--python", versions, VENV):
+            return
+        print("uv could not make the environment; trying Python's venv.", file=sys.stderr)
+    interpreter = find_python()
+    if not run(interpreter, "-m", "venv", "--clear", VENV):
+        raise LabError(
+            f"{interpreter} cannot make an environment in {VENV}. On Debian and Ubuntu: "
+            "`sudo apt install python3-venv`. Or install uv. Then run the same command again."
+        )
+
+
+def install(uv: str | None) -> None:
+    """Install the requirements into `.venv`: with uv where possible, else with pip."""
+    python = venv_python()
+    what = ["-r", ROOT / "requirements.txt", "-c", ROOT / "constraints.txt"]
+    pip = [python, "-m", "pip", "--disable-pip-version-check"]
+    if not uv and run(*pip, "install", "--quiet", "uv"):
+        uv = str(python.with_name("uv.exe" if os.name == "nt" else "uv"))
+    if uv and run(uv, "pip", "install", "--quiet", "--python", python, *what):
+        return
+    if uv:
+        print("uv could not install the packages; trying pip.", file=sys.stderr)
+        run(python, "-m", "ensurepip", "--upgrade")
+    if not run(*pip, "install", "--quiet", *what):
+        raise LabError(
+            f"The packages could not be installed into {VENV}; the messages above say why. "
+            "Usual reasons: no network or a proxy that pip does not know, or a full disk. "
+            "Nothing is lost: run the same command again."
+        )
+
+
+def build() -> None:
+    """Make the environment, or bring it up to date. Raises LabError when that fails."""
+    try:
+        lock = Lock(VENV.with_name(".venv.lock"))
+    except OSError as problem:
+        raise LabError(
+            f"The environment cannot be made in {ROOT}: {problem.strerror}. "
+            "Copy the course to a folder that you can write to."
+        ) from None
+    with lock:
+        if current():  # another command was faster
+            return
+        print(f"Preparing the environment in {VENV} (once) ...", file=sys.stderr)
+        started = time.monotonic()
+        uv = shutil.which("uv")
+        make_venv(uv)
+        install(uv)
+        ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
+        answer = subprocess.check_output([str(venv_python()), "-c", ask], text=True)
+        # With this file, notebooks find `helpers` wherever they are.
+        Path(answer.strip(), "course.pth").write_text(f"{ROOT}\n", encoding="utf-8")
+        STAMP.write_text(wanted())
+        print(f"Ready after {time.monotonic() - started:.0f} s.", file=sys.stderr)
+
+
+class Lock:
+    """A file lock that the operating system gives back however its owner ends."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = path.open("ab")
+
+    def __enter__(self) -> None:
+        deadline = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                if os.name == "nt":
+                    import msvcrt
+
+                    self.file.seek(0)
+                    msvcrt.locking(self.file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore
+                else:
+                    import fcntl
+
+                    fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise LabError(
+                        f"Another command has been preparing the environment for "
+                        f"{LOCK_SECONDS // 60} minutes. End it, then try again."
+                    ) from None
+                time.sleep(0.2)
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+
+def enter(arguments: list[str]) -> None:
+    """Return inside the environment; from outside, build it and start over in it.
+
+    `LAB_ENV=current` uses the running Python as it is, for images that bring the packages.
+    """
+    if os.environ.get("LAB_ENV") == "current":
+        return
+    if not current():
+        build()
+    if Path(sys.prefix).resolve() == VENV.resolve():
+        return
+    command = [str(venv_python()), "-m", "helpers", *arguments]
+    if os.name == "nt":
+        sys.exit(subprocess.run(command, check=False).returncode)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(command[0], command)
