@@ -20,6 +20,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from IPython.core.getipython import get_ipython
@@ -35,6 +36,8 @@ LABELS = {
     "not checked": "Could not check:",
 }
 NEXT_STEP = "Run the set-up cell, then this cell. `python -m helpers doctor` says what is wrong."
+# JupyterLab breaks long lines of output inside words, so they are broken here.
+_fill = partial(textwrap.fill, width=76, break_long_words=False, break_on_hyphens=False)
 _running = {"cell": ""}  # the source of the notebook cell that is running now
 
 
@@ -77,7 +80,11 @@ def exercises(
     kept = {n: answer for n in numbers if (answer := answers.read(lesson, n))}
     if kept:
         words = [f"exercise {n} ({LABELS[a.outcome][:-1].lower()})" for n, a in kept.items()]
-        _say(f"Kept answers: {', '.join(words)}. ex{next(iter(kept))}.restore() runs yours again.")
+        print(
+            _fill(
+                f"Kept answers: {', '.join(words)}. ex{next(iter(kept))}.restore() runs yours again."
+            )
+        )
     return tuple(Task(lesson, known[number], servers) for number in numbers)
 
 
@@ -93,7 +100,8 @@ class Task:
 
     def __repr__(self) -> str:
         """Return the same words in every run, without an address."""
-        return f"Exercise {self.exercise.number}, {self.exercise.title}: {self.exercise.prompt}"
+        exercise = self.exercise
+        return _fill(f"Exercise {exercise.number}, {exercise.title}: {exercise.prompt}")
 
     def start(self) -> None:
         """Bring back the state of the database that the exercise starts from.
@@ -133,7 +141,7 @@ class Task:
         """Print the next hint; after the last one, the last one again."""
         hints = self.exercise.hints
         self._hints = min(self._hints + 1, len(hints))
-        _say(f"Hint {self._hints} of {len(hints)}: {hints[self._hints - 1]}")
+        print(_fill(f"Hint {self._hints} of {len(hints)}: {hints[self._hints - 1]}"))
 
     def solution(self) -> None:
         """Print a cell that solves the exercise."""
@@ -143,12 +151,12 @@ class Task:
         """Put the kept answer into a new cell below, and run it here."""
         shell: Any = get_ipython()
         if not (answer := answers.read(self.lesson, self.exercise.number)):
-            return _say("No answer to this exercise is kept.")
+            return print("No answer to this exercise is kept.")
         shell.set_next_input(answer.source)
         python = shell.transform_cell(answer.source)
         if shell.should_run_async(answer.source, transformed_cell=python):  # it cannot run in here
-            return _say("Your answer is in the new cell below. Run that cell.")
-        _say("Your answer is in the new cell below. Its result:")
+            return print("Your answer is in the new cell below. Run that cell.")
+        print("Your answer is in the new cell below. Its result:")
         shell.run_cell(answer.source)
 
     def _arguments(self, namespace: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,7 +188,7 @@ class Task:
             outcome = "not checked"
             words = f"{trouble(self.servers.values(), error)} {NEXT_STEP}"
         self.result = Result(outcome, f"{LABELS[outcome]} {words}".strip())
-        _say(self.result.text)
+        print(_fill(self.result.text))
         if outcome in ("correct", "incorrect") and _running["cell"]:
             answers.keep(self.lesson, number, answers.Answer(outcome, _running["cell"]))
 
@@ -188,8 +196,3 @@ class Task:
 def _remember_cell(info: Any) -> None:
     """Note a cell's source before it runs (IPython's event pre_run_cell)."""
     _running["cell"] = info.raw_cell
-
-
-def _say(text: str) -> None:
-    """Print in lines of at most 88 characters; JupyterLab breaks longer lines inside words."""
-    print(textwrap.fill(text, 88, break_long_words=False, break_on_hyphens=False))

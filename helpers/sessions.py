@@ -89,6 +89,13 @@ class Session:
                     " End the transaction that blocks it, or give a larger limit."
                 )
 
+    def _cancel(self) -> None:
+        if self._future:
+            for _ in self._watch("to be cancelled", 10):
+                self._group.observer.execute(
+                    "SELECT pg_cancel_backend(%s)", [self.connection.info.backend_pid]
+                )
+
     def _execute(self, event: Event, sql: str, params: Any) -> Any:
         try:
             cursor = self.connection.execute(sql, params)
@@ -107,23 +114,25 @@ class Session:
 
 @contextmanager
 def open(server: Any, *names: str) -> Iterator[SimpleNamespace]:
-    """Open sessions s.A, s.B ... and their log s.log; nothing of them is left after the block.
+    """Open sessions s.A, s.B ... with their log s.log; nothing of them is left after the block.
 
-    server: lab.postgres(...), or another object whose connect() gives a psycopg connection.
+    server: lab.postgres(...).
     """
     with ExitStack() as stack:
         group = SimpleNamespace(log=[], pool=stack.enter_context(ThreadPoolExecutor(len(names))))
-        for name in (*names, "observer"):
-            connection = stack.enter_context(closing(server.connect()))
-            connection.autocommit, connection.prepare_threshold = True, None
-            connection.execute("SELECT set_config('application_name', %s, false)", [name])
-            setattr(group, name, Session(name, connection, group))
+        connections = {
+            name: stack.enter_context(
+                closing(
+                    server.connect(autocommit=True, prepare_threshold=None, application_name=name)
+                )
+            )
+            for name in (*names, "observer")
+        }
+        group.observer = connections.pop("observer")
+        for name in names:
+            setattr(group, name, Session(name, connections[name], group))
         try:
             yield group
-        finally:  # ending the backend also ends a statement that has not reached it yet
-            pids = [getattr(group, name).pid for name in names]
-            with suppress(psycopg.Error):
-                group.observer.connection.execute(
-                    "SELECT pg_terminate_backend(pid, 10000) FROM unnest(%s::int[]) AS pid",
-                    [pids],
-                )
+        finally:
+            for name in names:
+                getattr(group, name)._cancel()

@@ -30,7 +30,7 @@ KEY_COLUMNS = """
 """
 
 STARTER = """
-ex1.start()  # removes what an earlier try left, so this cell can run again and again
+ex1.start()  # removes what an earlier try left
 
 connection = pg.connect()
 # Your statements go here, each as connection.execute("...")
@@ -39,7 +39,9 @@ ex1.check()
 connection.close()
 """
 
-CREATE = 'connection.execute("CREATE TABLE visits (id integer PRIMARY KEY, page text NOT NULL)")'
+CREATE = """connection.execute(
+    "CREATE TABLE visits (id integer PRIMARY KEY, page text NOT NULL)"
+)"""
 INSERT = "connection.execute(\"INSERT INTO visits (id, page) VALUES (1, '/home')\")"
 SOLUTION = STARTER.replace(
     '# Your statements go here, each as connection.execute("...")',

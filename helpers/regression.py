@@ -1,0 +1,207 @@
+"""The regression run: a pytest plugin, and the verbs that store outputs and repeat the run.
+
+pytest loads this as a plugin (pyproject.toml). The whole run, workers and kernels included, uses
+a state folder of its own, so it never meets a learner's lab.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from helpers.paths import NOTEBOOKS, ROOT
+
+if TYPE_CHECKING:
+    import pytest
+
+BUDGET_SECONDS, LIMIT_SECONDS = 60, 120  # a whole notebook
+CELL_SECONDS, CELL_LIMIT_SECONDS = 5, 10  # a cell of the core
+IGNORED = "nbval-ignore-output"
+
+
+@contextmanager
+def own_lab() -> Iterator[Path]:
+    """Run the block with servers and a state folder of its own; remove both at the end."""
+    from helpers.engines import embedded
+
+    before = {name: os.environ.get(name) for name in ("LAB_STATE", "LAB_NAMESPACE")}
+    state = Path(tempfile.mkdtemp(prefix="course-test-"))
+    os.environ["LAB_STATE"] = str(state)
+    os.environ["LAB_NAMESPACE"] = ""
+    try:
+        for problem in embedded.start_all():
+            print(problem, file=sys.stderr)
+        yield state
+    finally:
+        embedded.leave()
+        if link := embedded.attach():
+            with link.socket:
+                link.call("down", seconds=60)
+            embedded.wait_until_gone(30)
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+        shutil.rmtree(state, ignore_errors=True)
+
+
+# The pytest plugin.
+
+_lab = None
+_seconds: dict[str, dict[int, float]] = defaultdict(dict)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the run's own servers, once, in the process that hands out the tests."""
+    global _lab
+    if not hasattr(config, "workerinput") and not config.option.collectonly:
+        _lab = own_lab()
+        _lab.__enter__()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop them, when every test and every kernel is done."""
+    global _lab
+    if _lab is not None:
+        _lab.__exit__(None, None, None)
+        _lab = None
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note how long each notebook cell took."""
+    path, _, cell = report.nodeid.partition("::Cell ")
+    if cell.isdigit():
+        cells = _seconds[Path(path).name]
+        cells[int(cell)] = cells.get(int(cell), 0) + report.duration
+
+
+def core_cells(notebook: Any) -> int:
+    """Return how many code cells come before the heading "Going deeper"."""
+    count = 0
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and "# Going deeper" in cell.source:
+            break
+        count += cell.cell_type == "code"
+    return count
+
+
+def slow_parts() -> Iterator[tuple[str, bool]]:
+    """Yield a line for each notebook and each slow core cell, and whether it is beyond the limit."""
+    import nbformat
+
+    for name, cells in sorted(_seconds.items()):
+        total = sum(cells.values())
+        over = " (over its 60 s)" if total > BUDGET_SECONDS else ""
+        yield f"{name}: {total:.0f} s for {len(cells)} cells{over}", total > LIMIT_SECONDS
+        core = core_cells(nbformat.read(NOTEBOOKS / name, as_version=4))
+        for cell, seconds in cells.items():
+            # The first cell's time includes the start of the kernel.
+            if 0 < cell < core and seconds > CELL_SECONDS:
+                yield f"    core cell {cell}: {seconds:.1f} s", seconds > CELL_LIMIT_SECONDS
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Fail the run when a notebook or a core cell took more than twice its time."""
+    if exitstatus == 0 and any(beyond for _, beyond in slow_parts()):
+        session.exitstatus = 1
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Report each notebook's time."""
+    if lines := list(slow_parts()):
+        terminalreporter.section("time of each notebook")
+        for line, beyond in lines:
+            terminalreporter.write_line(line + ("  TOO SLOW: the run fails" if beyond else ""))
+
+
+# The verbs.
+
+
+def compared(notebook: Any) -> list[Any]:
+    """Return what a regression run compares: code, and outputs that must not vary."""
+    cells = []
+    for cell in notebook.cells:
+        entry: dict[str, Any] = {"id": cell.id, "source": cell.source, "tags": cell.metadata}
+        if cell.cell_type == "code" and IGNORED not in cell.metadata.get("tags", []):
+            entry["outputs"] = [
+                {**output, "data": {k: v for k, v in output.data.items() if k != "image/png"}}
+                if "data" in output
+                else {k: v for k, v in output.items() if k != "traceback"}
+                for output in cell.outputs
+            ]
+        cells.append(entry)
+    return cells
+
+
+def execute(path: Path) -> Any:
+    """Run a notebook from top to bottom and return it with its outputs, cleaned.
+
+    Raises nbclient.exceptions.CellExecutionError for an error in a cell that is not tagged
+    `raises-exception`.
+    """
+    import nbformat
+    from nbclient import NotebookClient
+
+    notebook = nbformat.read(path, as_version=4)
+    where = {"metadata": {"path": str(path.parent)}}
+    client = NotebookClient(
+        notebook, timeout=120, kernel_name="python3", resources=where, record_timing=False
+    )
+    client.execute()
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, path.name)
+        nbformat.write(notebook, copy)
+        keep = ["--keep-output", "--keep-count", "--keep-id"]
+        extra = ["--extra-keys", "metadata.language_info.version"]
+        subprocess.run([sys.executable, "-m", "nbstripout", *keep, *extra, copy], check=True)
+        return nbformat.read(copy, as_version=4)
+
+
+def outputs(names: list[str]) -> int:
+    """Run notebooks again; store those whose code or compared outputs changed.
+
+    `names` are parts of file names; none means every notebook. `--all` stores them in any case.
+    """
+    import nbformat
+
+    rewrite = "--all" in names
+    names = [name for name in names if name != "--all"]
+    with own_lab():
+        for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")):
+            if names and not any(name in path.name for name in names):
+                continue
+            started = time.monotonic()
+            old = nbformat.read(path, as_version=4)
+            new = execute(path)
+            changed = rewrite or compared(old) != compared(new)
+            if changed:
+                nbformat.write(new, path)
+            word = "stored" if changed else "unchanged"
+            print(f"{path.name}: {word}, {time.monotonic() - started:.0f} s")
+    quiet = [sys.executable, "-m", "ruff", "format", "--quiet", str(NOTEBOOKS)]
+    return subprocess.run(quiet, cwd=ROOT, check=False).returncode
+
+
+def soak(times: int) -> int:
+    """Run the notebooks `times` times in a row; print and return the number of failed runs."""
+    failed = 0
+    for number in range(1, times + 1):
+        started = time.monotonic()
+        command = [sys.executable, "-m", "pytest", "-q", "--no-header", "notebooks"]
+        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        failed += run.returncode != 0
+        word = "passed" if run.returncode == 0 else "FAILED"
+        print(f"run {number} of {times}: {word}, {time.monotonic() - started:.0f} s", flush=True)
+        if run.returncode:
+            print(run.stdout)
+    print(f"{failed} of {times} runs failed.")
+    return failed
