@@ -80,11 +80,8 @@ def exercises(
     kept = {n: answer for n in numbers if (answer := answers.read(lesson, n))}
     if kept:
         words = [f"exercise {n} ({LABELS[a.outcome][:-1].lower()})" for n, a in kept.items()]
-        print(
-            _fill(
-                f"Kept answers: {', '.join(words)}. ex{next(iter(kept))}.restore() runs yours again."
-            )
-        )
+        first = next(iter(kept))
+        print(_fill(f"Kept answers: {', '.join(words)}. ex{first}.restore() runs yours again."))
     return tuple(Task(lesson, known[number], servers) for number in numbers)
 
 

@@ -21,11 +21,12 @@ from helpers.engines.server import Server
 from helpers.errors import LabError
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
     from psycopg import Connection
     from pymongo import MongoClient
     from redis import Redis as RedisClient
 
-__all__ = ["LabError", "mongodb", "postgres", "redis", "sql", "state_dir"]
+__all__ = ["LabError", "doctor", "mongodb", "postgres", "redis", "sql", "state_dir"]
 
 
 def state_dir() -> Path:
@@ -222,6 +223,16 @@ def mongodb(lesson: str, *, private: bool = False) -> MongoDB:
     database = MongoDB(lesson, private=private)
     database.empty()
     return database
+
+
+def doctor() -> DataFrame:
+    """Check the lab, starting servers that do not run: a table with what was found."""
+    import pandas as pd
+
+    from helpers.doctor import examine
+
+    rows = [(row["what"], row["found"], "yes" if row["ok"] else row["next"]) for row in examine()]
+    return pd.DataFrame(rows, columns=["what", "found", "well"]).set_index("what")
 
 
 def sql(pg: Postgres) -> None:

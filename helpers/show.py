@@ -10,12 +10,11 @@ import io
 import math
 import textwrap
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import psycopg
-from psycopg.rows import tuple_row
 
 from helpers.sessions import Event
 
@@ -24,10 +23,12 @@ PANEL, SHADE, EDGE, GREY, INK = "#fbfbf8", "#efefea", "#cfcfc8", "#595959", "#1a
 BLUE, RED, GREEN, _ = COLOURS = "#0068a3", "#b34700", "#006b4e", "#8f3f70"
 STYLE: Any = {"font.family": "DejaVu Sans", "font.size": 9.5, "text.color": INK}
 STYLE |= {"text.parse_math": False, "hatch.linewidth": 1.5}  # a $ in SQL is a $
+BOLD: Any = {"weight": "bold"}
 SMALL: Any = {"fontsize": 8.5, "color": GREY}
 CODE: Any = {"fontsize": 8.5, "family": "DejaVu Sans Mono"}  # 6.9 pixels a character
-Lines = Mapping[str, Sequence[float]]
-Node = dict[str, Any]  # as EXPLAIN's JSON has it; keys in lower case are added here
+COLUMNS = {"rows estimated": 415, "rows actual": 510, "own time": 605, "own blocks": 700}
+BARS = ("ms", " ms", 605, BLUE), ("blocks", "", 700, GREEN)
+Node = dict[str, Any]  # as in EXPLAIN's JSON; keys in lower case are added here
 
 
 class Picture:
@@ -52,7 +53,7 @@ class Picture:
             sheet = figure.Figure((WIDTH / 96, 4), dpi=192, facecolor="none")
             page = sheet.add_axes((0, 0, 1, 1), xlim=(0, WIDTH))
             page.axis("off")
-            page.text(20, 30, self.title, fontsize=11, weight="bold")
+            page.text(20, 30, self.title, fontsize=11, **BOLD)
             height = self._draw(page)
             page.set_ylim(height, 0)
             sheet.set_size_inches(WIDTH / 96, height / 96)
@@ -64,24 +65,22 @@ class Picture:
 
 def claim(text: str, condition: object, measured: object = "") -> None:
     """Print "✓ text" when the condition holds, else "✗ text" and what was measured."""
-    print(f"✓ {text}" if condition else f"✗ {text} (measured: {measured})")
+    print(f"✓ {text}" if condition else f"✗ {text}" + f" (measured: {measured})" * (measured != ""))
 
 
 def _number(value: float, _: object = None) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
 
 
-def _decades(numbers: Iterable[float]) -> tuple[float, float]:
-    """The powers of ten around the positive numbers, one more below an exact one."""
-    logs = [math.log10(number) for number in numbers if number > 0]
-    return 10.0 ** (math.ceil(min(logs)) - 1), 10.0 ** math.ceil(max(logs))
-
-
-def _axes(page: Any, place: tuple[float, float, float, float], **options: Any) -> Any:
-    axes = page.figure.add_axes(place, facecolor="none", axisbelow=True, **options)
+def _axes(page: Any, place: Any, log: str, numbers: Sequence[float]) -> Any:
+    """Axes with the shared look; log: the name of the numbers' axis if it is logarithmic."""
+    axes = page.figure.add_axes(place, facecolor="none", axisbelow=True)
+    if log:  # from one power of ten to another, so that at least two are labelled
+        logs = [math.log10(number) for number in numbers if number > 0]
+        limits = 10.0 ** (math.ceil(min(logs)) - 1), 10.0 ** math.ceil(max(logs))
+        axes.set(**{f"{log}scale": "log", f"{log}lim": limits})
     axes.spines[:].set_visible(False)
     axes.grid(color=EDGE, lw=0.8)
-    axes.minorticks_off()
     axes.tick_params(length=0, labelsize=8.5, labelcolor=GREY)
     return axes
 
@@ -94,15 +93,230 @@ def bars(values: Mapping[str, float], *, title: str, unit: str, log: bool = Fals
     numbers, height = [float(value) for value in values.values()], 76 + 42 * len(values)
 
     def draw(page: Any) -> float:
-        axes = _axes(page, (0.34, 28 / height, 0.5, 1 - 76 / height))
-        if log:
-            axes.set(xscale="log", xlim=_decades(numbers))
-        axes.barh([textwrap.fill(name, 30) for name in values], numbers, 0.55, color=BLUE)
-        for y, number in enumerate(numbers): annotate
+        axes = _axes(page, (0.34, 28 / height, 0.48, 1 - 76 / height), "x" * log, numbers)
+        lengths = [max(number, axes.get_xlim()[0]) for number in numbers] if log else numbers
+        drawn = axes.barh([textwrap.fill(name, 30) for name in values], lengths, 0.55, color=BLUE)
+        axes.bar_label(drawn, [f"{_number(n)} {unit}" for n in numbers], padding=6, **BOLD)
         axes.axvline(0, color=INK, lw=1)
-        axes.invert_yaxis()
         axes.xaxis.set_major_formatter(_number)
+        axes.xaxis.set_visible(log)
+        axes.yaxis.grid(False)
+        axes.minorticks_off()
+        axes.margins(x=0.2)
         axes.tick_params("y", labelsize=9.5, labelcolor=INK)
+        axes.invert_yaxis()
         return height
 
     return Picture(f"Bars: {title}, {unit}: {', '.join(values)}.", title, draw)
+
+
+def growth(
+    x: Sequence[float],
+    lines: Mapping[str, Sequence[float]],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    log: bool = False,
+) -> Picture:
+    """Draw up to four lines over growing x; the labels carry the units. log=True: both axes."""
+
+    def draw(page: Any) -> float:
+        values = [value for ys in lines.values() for value in ys]
+        axes, ends = _axes(page, (0.1, 0.16, 0.64, 0.66), "y" * log, values), []
+        for ys, colour, marker in zip(lines.values(), COLOURS, "osD^", strict=False):
+            axes.plot(x, ys, color=colour, marker=marker)
+        axes.set(**{"xscale": "log"} if log else {"ylim": (min(0, *values), None)})
+        axes.xaxis.set_major_formatter(_number)
+        axes.yaxis.set_major_formatter(_number)
+        axes.minorticks_off()
+        axes.set_xlabel(x_label, **SMALL)
+        page.text(20, 54, y_label, **SMALL)
+        # Each name stands beside its line's last point, pushed down where two are close.
+        ends = [384 - axes.transData.transform((x[-1], ys[-1]))[1] / 2 for ys in lines.values()]
+        y = 0.0
+        for end, name, colour in sorted(zip(ends, lines, COLOURS, strict=False)):
+            y = max(y + 18, end)
+            page.text(550, y, name, color=colour, va="center", **BOLD)
+        return 384
+
+    return Picture(f"Lines: {title}, {y_label} over {x_label}: {', '.join(lines)}.", title, draw)
+
+
+def timeline(log: Sequence[Event], title: str = "What happened, from top to bottom") -> Picture:
+    """Draw the log of sessions.open(): a lane for each session, a row for each statement.
+
+    Rows are steps, not seconds: a wait ends in the row of the statement that ran at its end.
+    """
+    names = list(dict.fromkeys(event.session for event in log))
+    wide = (WIDTH - 56) / len(names)
+    lanes = {name: 40 + i * wide for i, name in enumerate(names)}
+    last = {e.step: max(o.step for o in log if o.started <= (e.ended or math.inf)) for e in log}
+    waits = {e.step: bool(e.blocked_by) or last[e.step] > e.step or not e.ended for e in log}
+
+    def box(page: Any, e: Event, y: float, text: str, result: bool) -> float:
+        x, room = lanes[e.session] + 8, int((wide - 40) / 6.9)
+        lines = textwrap.wrap(text, room)
+        if result and e.outcome != text.upper():
+            brought = ", ".join(map(str, e.rows[0])) if e.rows and len(e.rows) == 1 else e.outcome
+            lines.append(textwrap.shorten(f"{'✗' if e.failed else '→'} {brought}", room))
+        page.barh(y, wide - 24, 15 * len(lines) + 8, left=x, color=PANEL, ec=EDGE, align="edge")
+        for line in lines:
+            y += 15
+            page.text(x + 8, y, line, color={"✗": RED, "→": BLUE}.get(line[0], INK), **CODE)
+        return y + 8
+
+    def draw(page: Any) -> float:
+        top, since = 84.0, {}
+        for e in log:
+            page.text(30, top + 15, str(e.step), ha="right", **SMALL)
+            foot = box(page, e, top, e.statement, not waits[e.step])
+            if waits[e.step]:
+                since[e.step], foot = foot, foot + 28
+            for blocker in filter(None, e.blocked_by.split(", ")):
+                here, there = lanes[e.session], lanes.get(blocker, lanes[e.session])
+                tip = there + (wide - 20 if there < here else 12), foot - 13
+                arrow = {"arrowstyle": "-|>", "color": RED} if there != here else None
+                look: Any = {"va": "center", "color": RED, "arrowprops": arrow, **BOLD}
+                page.annotate(f"waits for {e.blocked_by}", tip, (here + 32, foot - 13), **look)
+            ending = [w for w in log if w.step in since and last[w.step] == e.step]
+            foot += 24 if e in ending and e.ended else 0
+            for w in ending:
+                x, y, begin = lanes[w.session] + 8, foot - 23 * bool(w.ended), since.pop(w.step)
+                band: Any = {"color": "none", "ec": RED, "hatch": "////", "align": "edge"}
+                page.barh(begin, 14, y - begin, left=x, **band)
+                if w.ended:
+                    box(page, w, y, "", True)
+            top = foot + 10
+        for name, x in lanes.items():
+            page.text(x + 8, 72, name, fontsize=11, color=BLUE, **BOLD)
+            page.barh(46, wide - 8, top - 46, left=x, color=SHADE, align="edge", zorder=0)
+        return top + 10
+
+    alt = f"Timeline of {' and '.join(names)}:"
+    for e in log:
+        wait = f"waits for {e.blocked_by}, " if e.blocked_by else ""
+        alt += f"\n{e.step}. {e.session}: {textwrap.shorten(e.statement, 70)} → {wait}{e.outcome}"
+    return Picture(alt, title, draw)
+
+
+def _visit(node: Node, depth: int = 0, crew: float = 1, early: bool = False) -> Iterator[Node]:
+    """Every node from the top, with its depth, totals, error and name as in EXPLAIN's text."""
+    name, loops, index = node["Node Type"], node.get("Actual Loops", 0), node.get("Index Name")
+    of = node.get("Relation Name") or node.get("CTE Name") or node.get("Function Name") or ""
+    # Whose rows it asks for: an InitPlan or CTE runs when another node than its parent asks.
+    node["asks"] = f"(CTE {of})" if name == "CTE Scan" else str({**node, "Plans": ""})
+    if name == "Aggregate":
+        name = {"Sorted": "Group", "Hashed": "Hash"}.get(node["Strategy"], "") + name
+        name = f"{node['Partial Mode']} {name}".removeprefix("Simple ")
+    if node.get("Join Type", "Inner") != "Inner":
+        name = f"{name.removesuffix(' Join')} {node['Join Type']} Join"
+    node["name"] = "Parallel " * node["Parallel Aware"] + node.get("Operation", name)
+    node["depth"], node["about"] = depth, [node.get("Subplan Name"), index, of]
+    # Stopped early is not overestimated, and bitmap operations report no rows:
+    # https://www.postgresql.org/docs/17/using-explain.html#USING-EXPLAIN-CAVEATS
+    guess, found = max(1, node["Plan Rows"]), max(1, node.get("Actual Rows", 1))
+    known = loops and name not in ("BitmapAnd", "BitmapOr") and not (early and guess > found)
+    node["error"] = max(guess / found, found / guess) if known else 1.0
+    reads_all = ("Sort", "Hash", "Aggregate", "HashAggregate", "Bitmap Heap Scan")
+    early = name == "Limit" or (early and name not in reads_all)
+    # A time is the mean of the loops, and the processes of a parallel plan loop side by side.
+    node["ms"] = node["own ms"] = node.get("Actual Total Time", 0) * loops / crew
+    node["blocks"] = node.get("Shared Hit Blocks", 0) + node.get("Shared Read Blocks", 0)
+    node["own blocks"] = node["blocks"]
+    yield node
+    shapes = []
+    for child in node.setdefault("Plans", []):
+        if name.startswith("Gather"):
+            crew = max(1, child.get("Actual Loops", 0) / (loops or 1))
+        yield from _visit(child, depth + 1, crew, early)
+        shapes.append(child["shape"])
+    shape = f"{node['Subplan Name']}: {node['name']}" if "Subplan Name" in node else node["name"]
+    if index:
+        shape += f" on {index}" if "Bitmap" in name else f" using {index}"
+    elif of and ("Operation" in node or not shapes):
+        shape += f" on {of}"
+    below = f"({', '.join(shapes)})" if len(shapes) > 1 else "".join(shapes)
+    node["shape"] = shape + f" > {below}" * bool(below)
+
+
+class Plan(Picture):
+    """A query plan to look at and to ask; show.plan() makes it.
+
+    shape: one line; node_types: EXPLAIN's "Node Type", from the top; estimated_rows; and, None
+    unless it ran: rows, execution_ms, buffers (8 kB blocks, in memory or read), estimate_error
+    (the worst factor, at least 1, between a node's estimated and actual rows in one loop).
+    """
+
+    def __init__(self, explained: Mapping[str, Any]) -> None:
+        root, ran = explained["Plan"], "Execution Time" in explained
+        self.nodes = list(_visit(root))
+        for node, child in [(node, child) for node in self.nodes for child in node["Plans"]]:
+            name = f"({child.get('Subplan Name', 'no subplan')})"
+            user = next((other for other in self.nodes if name in other["asks"]), node)
+            user["own ms"] -= child["ms"]
+            user["own blocks"] -= child["blocks"]
+        self.shape, self.node_types = root["shape"], [node["Node Type"] for node in self.nodes]
+        self.estimated_rows: int = root["Plan Rows"]
+        self.rows: int | None = root.get("Actual Rows")
+        self.execution_ms: float | None = explained.get("Execution Time")
+        self.buffers: int | None = root["blocks"] if ran else None
+        self.estimate_error = max(node["error"] for node in self.nodes) if ran else None
+        title = "Query plan, not run"
+        if ran:
+            time = _number(explained["Execution Time"])
+            title = f"Query plan, run in {time} ms with {self.buffers:,} blocks"
+        super().__init__(f"Query plan: {self.shape}", title, self._paint)
+
+    def uses(self, index: str) -> bool:
+        """Whether the plan reads this index anywhere."""
+        return any(node.get("Index Name") == index for node in self.nodes)
+
+    def _paint(self, page: Any) -> float:
+        y, above, total = 62.0, [0.0] * 99, self.nodes[0]
+        for head, right in COLUMNS.items():
+            page.text(right, y, head, ha="right", **SMALL)
+        for node in self.nodes:
+            depth, loops, error = node["depth"], node.get("Actual Loops"), node["error"]
+            x, y = 20 + 12 * depth, y + 28
+            if depth:
+                page.plot([x - 7, x - 7, x - 2], [above[depth], y - 4, y - 4], color=GREY, lw=0.8)
+            page.text(x, y, node["name"], **BOLD)
+            page.text(415, y, f"{node['Plan Rows']:,}", ha="right")
+            if error >= 10:
+                wrong = "low" if node["Actual Rows"] > node["Plan Rows"] else "high"
+                page.text(415, y + 15, f"{error:,.0f}× too {wrong}", ha="right", color=RED, **BOLD)
+            if loops == 0:
+                page.text(510, y, "never run", ha="right", **SMALL)
+            if loops:
+                page.text(510, y, f"{node['Actual Rows']:,}", ha="right")
+                page.text(510, y + 15, f"× {loops:,} loops" * (loops > 1), ha="right", **SMALL)
+            for what, unit, right, colour in BARS if loops else ():
+                own = max(0, node[f"own {what}"])
+                page.text(right, y, _number(own) + unit, ha="right")
+                parts = [72, 72 * own / (total[what] or 1)]
+                page.barh([y + 10] * 2, parts, 6, left=right - 72, color=[SHADE, colour])
+            about = textwrap.wrap(", ".join(filter(None, node["about"])), max(12, 42 - 2 * depth))
+            for line in about or [""]:
+                y += 15
+                page.text(x, y, line, **CODE)
+            above[depth + 1] = y + 5
+        return y + 18
+
+
+def plan(connection: Any, sql: str, params: Any = None, *, analyze: bool = True) -> Plan:
+    """Explain a statement: run it, unless analyze=False, and roll back what it changed.
+
+    connection: from psycopg, its open transaction goes on as it was; or lab.postgres(), which
+    opens one. What cannot be rolled back stays: sequences, dead rows. Raises psycopg's errors.
+    """
+    if not isinstance(connection, psycopg.Connection):
+        with closing(connection.connect()) as opened:
+            return plan(opened, sql, params, analyze=analyze)
+    query = f"EXPLAIN ({'ANALYZE, BUFFERS, ' * analyze}FORMAT JSON) {sql}".encode()
+    # A savepoint when the caller has a transaction. Not prepared, or changed settings would not
+    # count; binary, because that protocol refuses a second statement after a semicolon.
+    with connection.transaction(force_rollback=True):
+        cursor = psycopg.Cursor(connection, row_factory=psycopg.rows.tuple_row)
+        row: Any = cursor.execute(query, params, prepare=False, binary=True).fetchone()
+    return Plan(row[0][0])

@@ -184,7 +184,7 @@ def own() -> Iterator[Any]:
     """Make a database on a PostgreSQL server that these tests may pause and kill."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("LAB_NAMESPACE", "check")
-        yield lab.postgres("00", private=True)
+        yield lab.postgres("98", private=True)
 
 
 def _check_one(pg: Any) -> None:
@@ -240,7 +240,7 @@ def pg() -> Iterator[Any]:
     """Make a lesson's database, in a namespace that no notebook uses."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("LAB_NAMESPACE", "check")
-        yield lab.postgres("00")
+        yield lab.postgres("98")
 
 
 def test_lock_of_a_forgotten_transaction(pg: Any) -> None:

@@ -1,0 +1,218 @@
+"""make bench: what the lab adds to the bare programs, as ratios from one run.
+
+Nothing here is a test: a time depends on the machine. Each line names its target.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from helpers import lab, shop
+from helpers.engines import embedded, programs, ready
+from helpers.paths import NOTEBOOKS, ROOT
+from helpers.regression import own_lab
+
+REPEATS = 5
+
+
+def seconds(action: Callable[[], Any]) -> float:
+    """Return how long an action took."""
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+def say(what: str, value: float, unit: str, target: str = "") -> None:
+    print(f"{what:<66} {value:8.2f} {unit:<3} {target}", flush=True)
+
+
+def raw_start(kind: str, folder: Path) -> float:
+    """Start one program on a prepared folder, by its bare command; time until it answers."""
+    password = (folder / "password").read_text().strip()
+    program = programs.PROGRAMS[kind](folder, password)
+    with socket.socket() as probe:
+        probe.bind((programs.HOST, 0))
+        port = probe.getsockname()[1]
+    step = program.command(port)
+    server: Any = SimpleNamespace(kind=kind, host=programs.HOST, port=port, user=programs.USER)
+    server.password, server.engine = password, "embedded"
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        step.argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **step.options
+    )
+    try:
+        while True:
+            try:
+                socket.create_connection((server.host, port), 1).close()
+                ready.ask(server, 5)
+                return time.perf_counter() - started
+            except (OSError, ready.NotReady):
+                time.sleep(0.005)
+    finally:
+        process.send_signal(program.stop_signal)
+        process.wait()
+
+
+def start_and_ask() -> None:
+    """Start the three servers through the lab and wait until each answers its client."""
+    embedded.start_all()
+    for kind in programs.KINDS:
+        embedded.EmbeddedServer(kind).wait_ready()
+
+
+def stop() -> None:
+    """Stop the lab and wait for it."""
+    embedded.leave()
+    if link := embedded.attach():
+        link.call("down", seconds=60)
+        link.close()
+    embedded.wait_until_gone(30)
+
+
+def servers() -> None:
+    """Time the lab's start against the slowest single program."""
+    state = Path(os.environ["LAB_STATE"])
+    for kind in programs.KINDS:  # the client libraries are loaded once, outside the times
+        lab_server = embedded.EmbeddedServer(kind)
+        lab_server.wait_ready()
+    stop()
+    with_lab, raw = [], []
+    for _ in range(REPEATS):
+        with_lab.append(seconds(start_and_ask))
+        stop()
+        raw.append(max(raw_start(kind, state / kind) for kind in programs.KINDS))
+    for folder in programs.KINDS:
+        shutil.rmtree(state / folder)
+    first = seconds(start_and_ask)
+    slowest = statistics.median(raw)
+    ratio = statistics.median(with_lab) / slowest
+    say("three servers ready / slowest single raw start", ratio, "x", "<= 1.25")
+    say("  the same, first start (creates the data folders)", first / slowest, "x")
+    say("  slowest single raw start", slowest, "s")
+
+
+def one_call() -> None:
+    """Time one lab.postgres() on running servers."""
+    times = [1000 * seconds(lambda: lab.postgres("97")) for _ in range(20)]
+    say("one lab.postgres() call on running servers", statistics.median(times), "ms", "<= 60")
+
+
+def catalogue() -> None:
+    """Time loading the catalogue against COPY of the same rows as prepared text."""
+    published = NOTEBOOKS / "01_postgresql_full_text_search" / "published.sql"
+    pg = lab.postgres("97")
+    buffer = io.StringIO()
+    for product in shop.catalogue():
+        cells = (product.name, product.summary, str(product.price))
+        buffer.write("\t".join(c.replace("\\", "\\\\") for c in cells) + "\n")
+    text = buffer.getvalue()
+
+    def fresh(connection: Any) -> None:
+        connection.execute("DROP TABLE IF EXISTS products")
+        connection.execute(published.read_bytes().split(b"-- Create GIN")[0])
+
+    def raw(connection: Any) -> None:
+        with connection.cursor().copy(
+            "COPY products (name, description, price) FROM STDIN"
+        ) as copy:
+            copy.write(text)
+
+    ratios = []
+    with pg.connect(autocommit=True) as connection:
+        for _ in range(REPEATS):
+            fresh(connection)
+            bare = seconds(lambda: raw(connection))
+            fresh(connection)
+            ratios.append(seconds(lambda: shop.load_products(connection)) / bare)
+    say(
+        "loading the catalogue / raw COPY of the same rows",
+        statistics.median(ratios),
+        "x",
+        "<= 1.2",
+    )
+
+
+def notebook() -> None:
+    """Time the regression run of one notebook against its plain execution."""
+    path = NOTEBOOKS / "00_start_here.ipynb"
+    with tempfile.TemporaryDirectory() as folder:
+        jupyter = [sys.executable, "-m", "jupyter", "nbconvert", "--to", "notebook", "--execute"]
+        plain = [*jupyter, "--allow-errors", "--output-dir", folder, str(path)]
+        checked = [sys.executable, "-m", "pytest", "-q", "-n", "0", str(path)]
+        quiet: dict[str, Any] = {"cwd": ROOT, "capture_output": True, "check": True}
+        executed = seconds(lambda: subprocess.run(plain, **quiet))
+        compared = seconds(lambda: subprocess.run(checked, **quiet))
+    say("regression run of one notebook / its plain execution", compared / executed, "x")
+
+
+def fresh_clone() -> None:
+    """Time a new user's way: from `make lab` in a fresh clone to the first query's answer."""
+    folder = Path(tempfile.mkdtemp(prefix="course-bench-"))
+    folder.chmod(0o711)
+    clone = folder / "course"
+    subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    unwanted = ("LAB_STATE", "VIRTUAL_ENV", "LAB_NAMESPACE")
+    env = {name: value for name, value in os.environ.items() if name not in unwanted}
+    env["ARGS"] = f"--no-browser --port {port} --ServerApp.port_retries=0"
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        ["make", "lab"],
+        cwd=clone,
+        env=env,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/api", timeout=1)
+                break
+            except OSError:
+                if process.poll() is not None:
+                    raise SystemExit("make lab ended early") from None
+                time.sleep(0.02)
+        answering = time.perf_counter() - started
+        query = "from helpers import lab; print(lab.postgres('01').connect().execute('SELECT 1'))"
+        asked = seconds(
+            lambda: subprocess.run(
+                [clone / ".venv/bin/python", "-c", query],
+                cwd=clone,
+                env=env,
+                check=True,
+                capture_output=True,
+            )
+        )
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+        subprocess.run(["make", "down"], cwd=clone, env=env, check=False, capture_output=True)
+        shutil.rmtree(folder, ignore_errors=True)
+    say("fresh clone: make lab until JupyterLab answers", answering, "s")
+    say("  then until the first query's answer", asked, "s", f"sum {answering + asked:.1f} < 20")
+
+
+if __name__ == "__main__":
+    with own_lab():
+        servers()
+        one_call()
+        catalogue()
+    notebook()
+    fresh_clone()

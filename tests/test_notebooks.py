@@ -1,0 +1,176 @@
+"""Every notebook keeps the rules that make its stored outputs worth comparing."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from helpers.paths import NOTEBOOKS, ROOT
+from helpers.regression import IGNORED, core_cells
+
+PATHS = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
+TAGS = {IGNORED, "raises-exception", "own-server", "real-mongodb"}
+LONGEST_CELL = 18
+CORE_CODE_CELLS = 30
+
+each_notebook = pytest.mark.parametrize("path", PATHS, ids=[path.stem for path in PATHS])
+
+
+def read(path: Path) -> Any:
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(path: Path) -> list[Any]:
+    return [cell for cell in read(path).cells if cell.cell_type == "code"]
+
+
+def tags(cell: Any) -> set[str]:
+    return set(cell.metadata.get("tags", []))
+
+
+def test_there_are_notebooks() -> None:
+    assert PATHS
+
+
+@each_notebook
+def test_metadata_is_clean(path: Path) -> None:
+    """A diff shows what an author changed and nothing else."""
+    notebook = read(path)
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert "version" not in notebook.metadata.language_info
+    ids = [cell.id for cell in notebook.cells]
+    assert len(ids) == len(set(ids))
+    for cell in notebook.cells:
+        assert set(cell.metadata) <= {"tags"}, cell.id
+        assert tags(cell) <= TAGS, cell.id
+        # A word or two that an author chose, not an id that a tool made up.
+        assert re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", cell.id), cell.id
+
+
+@each_notebook
+def test_every_code_cell_ran_in_order(path: Path) -> None:
+    """The stored outputs come from one run, from top to bottom."""
+    cells = code_cells(path)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+
+
+@each_notebook
+def test_no_cell_is_skipped(path: Path) -> None:
+    for cell in code_cells(path):
+        assert "skip" not in " ".join(tags(cell)).lower(), cell.id
+        assert "NBVAL_" not in cell.source.upper(), cell.id
+
+
+@each_notebook
+def test_an_ignored_output_is_followed_by_a_compared_claim(path: Path) -> None:
+    cells = code_cells(path)
+    for cell, following in zip(cells, [*cells[1:], None], strict=True):
+        if IGNORED in tags(cell):
+            assert following is not None, cell.id
+            assert "claim(" in following.source, cell.id
+            assert IGNORED not in tags(following), cell.id
+
+
+@each_notebook
+def test_every_claim_holds_in_the_stored_run(path: Path) -> None:
+    for cell in code_cells(path):
+        for output in cell.outputs:
+            assert "✗" not in output.get("text", ""), cell.id
+
+
+@each_notebook
+def test_errors_are_stored_only_where_the_lesson_means_them(path: Path) -> None:
+    for cell in code_cells(path):
+        failed = any(output.output_type == "error" for output in cell.outputs)
+        assert failed == ("raises-exception" in tags(cell)), cell.id
+
+
+@each_notebook
+def test_outputs_hold_nothing_of_the_machine(path: Path) -> None:
+    """No path, port, password or address; and no warning that came along."""
+    for cell in code_cells(path):
+        if IGNORED in tags(cell):
+            continue
+        for output in cell.outputs:
+            data = {k: v for k, v in output.get("data", {}).items() if k != "image/png"}
+            text = json.dumps([data, output.get("text"), output.get("traceback")])
+            for trace in (str(ROOT), "/home/", "/root/", "/tmp/", "127.0.0.1", " at 0x", "lab:"):
+                assert trace not in text, f"{cell.id}: {trace}"
+            assert output.get("name") != "stderr", f"{cell.id}: {text}"
+
+
+@each_notebook
+def test_cells_are_short(path: Path) -> None:
+    """A reader takes in about 15 lines at once. Published code and exercises stay whole."""
+    for cell in code_cells(path):
+        lines = len(cell.source.splitlines())
+        assert lines <= LONGEST_CELL or "published" in cell.id or "ex" in cell.id, cell.id
+
+
+@each_notebook
+def test_the_core_is_one_sitting(path: Path) -> None:
+    assert core_cells(read(path)) <= CORE_CODE_CELLS
+
+
+@each_notebook
+def test_exercises_come_before_nothing_that_needs_them(path: Path) -> None:
+    """No later cell uses a name that only an exercise's cell defines."""
+    cells = code_cells(path)
+    for number, cell in enumerate(cells):
+        if ".check()" not in cell.source:
+            continue
+        tree = ast.parse(cell.source)
+        made = {
+            node.id
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+        }
+        made |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+        before = "\n".join(other.source for other in cells[:number])
+        made = {name for name in made if not re.search(rf"\b{name}\b", before)}
+        for later in cells[number + 1 :]:
+            if later.source.startswith("%"):
+                continue
+            source = "\n".join(
+                line for line in later.source.splitlines() if not line.lstrip().startswith("%")
+            )
+            used = {
+                node.id
+                for node in ast.walk(ast.parse(source))
+                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+            }
+            defined = {
+                node.id
+                for node in ast.walk(ast.parse(source))
+                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+            }
+            assert not (made & used) - defined, later.id
+
+
+def test_code_is_formatted_linted_and_typed() -> None:
+    """ruff reads the notebooks too; mypy reads the helpers."""
+    for command in (
+        ["ruff", "format", "--check", "."],
+        ["ruff", "check", "."],
+        ["mypy"],
+    ):
+        run = subprocess.run(
+            [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_the_learners_modules_stay_small() -> None:
+    """lab, shop, show, check and sessions together: under 1,000 lines."""
+    names = ("lab", "shop", "show", "check", "sessions")
+    files = [ROOT / "helpers" / f"{name}.py" for name in names]
+    assert sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files) < 1000
