@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from helpers import doctor, engines, lab, paths, work
+from helpers import databases, doctor, engines, paths, work
 from helpers.engines import embedded
 from helpers.errors import LabError
 from helpers.supervisor import end_leftovers, living
@@ -114,7 +114,7 @@ def doctor_(_: list[str]) -> int:
 def reset(arguments: list[str]) -> int:
     """Empty one lesson's databases."""
     lesson = arguments[0] if arguments else ""
-    for kind in (lab.Postgres, lab.Redis, lab.MongoDB):
+    for kind in (databases.Postgres, databases.Redis, databases.MongoDB):
         kind(lesson).drop()
     print(f"Lesson {lesson} is empty again on every server. Your notebook was not touched.")
     return 0

@@ -95,7 +95,7 @@ def core_cells(notebook: Any) -> int:
 
 
 def slow_parts() -> Iterator[tuple[str, bool]]:
-    """Yield a line for each notebook and each slow core cell, and whether it is beyond the limit."""
+    """Yield a line for each notebook and slow core cell, and whether it is beyond the limit."""
     import nbformat
 
     for name, cells in sorted(_seconds.items()):
@@ -156,7 +156,7 @@ def execute(path: Path) -> Any:
     client = NotebookClient(
         notebook, timeout=120, kernel_name="python3", resources=where, record_timing=False
     )
-    client.execute()
+    client.execute(extra_arguments=["--log-level=ERROR"])
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, path.name)
         nbformat.write(notebook, copy)

@@ -15,10 +15,10 @@ from typing import Any
 import psycopg
 
 # https://www.postgresql.org/docs/17/functions-info.html#FUNCTIONS-INFO-SESSION
-ACTIVITY = """SELECT state, wait_event_type, wait_event, array_to_string(ARRAY(
-    SELECT coalesce(nullif(application_name, ''), backend_type) FROM pg_stat_activity
-    WHERE pid = ANY (pg_blocking_pids(me.pid)) ORDER BY 1), ', ')
-    FROM pg_stat_activity AS me WHERE pid = %s"""
+ACTIVITY = """SELECT concat_ws(', ', 'state ' || state, 'wait_event_type ' || wait_event_type,
+    'wait_event ' || wait_event), array_to_string(ARRAY(SELECT coalesce(nullif(application_name,
+    ''), backend_type) FROM pg_stat_activity WHERE pid = ANY (pg_blocking_pids(me.pid)) ORDER BY 1),
+    ', ') FROM pg_stat_activity AS me WHERE pid = %s"""
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Event:
     statement: str
     started: float
     ended: float | None = None
-    outcome: str = "running"  # "UPDATE 1", "2 rows", "DeadlockDetected (40P01)"
+    outcome: str = "running"  # "UPDATE 1", "SELECT 2", "DeadlockDetected (40P01)"
     failed: bool = False
     blocked_by: str = ""  # "A", or "A, C"
     rows: Any = None  # of a query
@@ -39,9 +39,9 @@ class Event:
 class Session:
     """One session: run() a statement, or start() one that will wait and finish() it later."""
 
-    def __init__(self, name: str, group: SimpleNamespace, connection: psycopg.Connection[Any]):
-        self.name, self.group, self.connection = name, group, connection
-        self.pid, self.future = connection.info.backend_pid, None
+    def __init__(self, name: str, connection: psycopg.Connection[Any], group: SimpleNamespace):
+        self.name, self.connection, self.group = name, connection, group
+        self.future: Future[Any] | None = None
 
     def run(self, sql: str, params: Any = None, limit: float = 10) -> Any:
         """Do start() and finish()."""
@@ -52,55 +52,46 @@ class Session:
         """Send a statement from a thread and return at once."""
         if self.future:
             raise RuntimeError(f"session {self.name} is busy: call {self.name}.finish() first")
-        self.event = Event(
-            self.name, len(self.group.log) + 1, " ".join(sql.split()), time.monotonic()
-        )
-        self.group.log.append(self.event)
-        self.future: Future[Any] | None = self.group.pool.submit(
-            self._execute, self.event, sql, params
-        )
+        log, text = self.group.log, " ".join(sql.split())
+        self.event = Event(self.name, len(log) + 1, text, time.monotonic())
+        log.append(self.event)
+        self.future = self.group.pool.submit(self._execute, self.event, sql, params)
 
     def wait_blocked(self, limit: float = 10) -> str:
         """Return who blocks the statement ("A"); RuntimeError at once when it ends instead."""
-        for blockers in self._watch("to be blocked", limit):
+        for blockers in self.watch("to be blocked", limit):
             if blockers:
                 return blockers
-        raise RuntimeError(f"session {self.name} was not blocked: {self.event}")
+        raise RuntimeError(f"the statement ended without being blocked: {self.event}")
 
     def finish(self, limit: float = 10) -> Any:
         """Return a query's rows or a status ("UPDATE 1"); raise the statement's psycopg error."""
-        for _ in self._watch("to end", limit):
-            pass
+        list(self.watch("to end", limit))
         future, self.future = self.future, None
         return future and future.result()
 
-    def _watch(self, goal: str, limit: float) -> Iterator[str]:
+    def watch(self, goal: str, limit: float) -> Iterator[str]:
         """Yield who blocks the statement, until it ends; TimeoutError when the limit is over."""
         if not self.future:
             raise RuntimeError(f"session {self.name} runs nothing: call {self.name}.start() first")
-        deadline = time.monotonic() + limit
+        deadline, pid = time.monotonic() + limit, self.connection.info.backend_pid
         while not wait([self.future], 0.005).done:
-            activity = self.group.observer.execute(ACTIVITY, [self.pid]).fetchone()
-            blockers = activity[3] if activity else ""
+            activity, blockers = self.group.ask(ACTIVITY, [pid]).fetchone() or ("gone", "")
             self.event.blocked_by = blockers or self.event.blocked_by
             yield blockers
             if time.monotonic() > deadline:
                 raise TimeoutError(
-                    f"session {self.name}: {self.event.statement!r} had {limit:g} s {goal}. "
-                    "pg_stat_activity says: state {}, wait_event_type {}, wait_event {}, blocked "
-                    "by {}. End the transaction that blocks it, or give a larger limit.".format(
-                        *activity
-                    )
+                    f"session {self.name}: waited {limit:g} s for {self.event.statement!r} {goal}. "
+                    f"pg_stat_activity: {activity}; blocked by {blockers or 'nobody'}. "
+                    "End the transaction that blocks it, or give a larger limit."
                 )
 
     def _execute(self, event: Event, sql: str, params: Any) -> Any:
         try:
             cursor = self.connection.execute(sql, params)
             event.outcome = cursor.statusmessage or ""
-            if cursor.description:
-                event.rows = cursor.fetchall()
-                event.outcome = f"{len(event.rows)} row" + "s" * (len(event.rows) != 1)
-            return event.rows if cursor.description else event.outcome
+            event.rows = cursor.fetchall() if cursor.description else None
+            return event.outcome if event.rows is None else event.rows
         except psycopg.Error as error:
             event.failed, event.outcome = True, f"{type(error).__name__} ({error.sqlstate})"
             raise
@@ -113,17 +104,14 @@ def open(server: Any, *names: str) -> Iterator[SimpleNamespace]:
     """Open sessions s.A, s.B ... on lab.postgres(...), and s.log; after the block all are gone."""
     with ExitStack() as stack:
         group = SimpleNamespace(log=[], pool=stack.enter_context(ThreadPoolExecutor(len(names))))
-        for name in (*names, "observer"):
-            connection = server.connect(
-                autocommit=True, prepare_threshold=None, application_name=name
-            )
+        for name in ("observer", *names):
+            connection = server.connect(autocommit=True, application_name=name)
             stack.enter_context(closing(connection))
-            setattr(group, name, Session(name, group, connection))
-        group.observer = connection
+            setattr(group, name, Session(name, connection, group))
+        group.ask = group.observer.connection.execute
         try:
             yield group
-        finally:  # what still runs; ended
-            running = [...]
-            connection.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM unnest(%s::int[]) AS pid", [running]
-            )
+        finally:
+            for session in [getattr(group, name) for name in names]:
+                for _ in session.watch("to be cancelled", 10) if session.future else ():
+                    group.ask("SELECT pg_cancel_backend(%s)", [session.connection.info.backend_pid])

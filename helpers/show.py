@@ -26,8 +26,9 @@ STYLE |= {"text.parse_math": False, "hatch.linewidth": 1.5}  # a $ in SQL is a $
 BOLD: Any = {"weight": "bold"}
 SMALL: Any = {"fontsize": 8.5, "color": GREY}
 CODE: Any = {"fontsize": 8.5, "family": "DejaVu Sans Mono"}  # 6.9 pixels a character
-COLUMNS = {"rows estimated": 415, "rows actual": 510, "own time": 605, "own blocks": 700}
+COLUMNS = ("rows estimated", 415), ("rows actual", 510), ("own time", 605), ("own blocks", 700)
 BARS = ("ms", " ms", 605, BLUE), ("blocks", "", 700, GREEN)
+Lines = Mapping[str, Sequence[float]]
 Node = dict[str, Any]  # as in EXPLAIN's JSON; keys in lower case are added here
 
 
@@ -102,7 +103,7 @@ def bars(values: Mapping[str, float], *, title: str, unit: str, log: bool = Fals
         axes.xaxis.set_visible(log)
         axes.yaxis.grid(False)
         axes.minorticks_off()
-        axes.margins(x=0.2)
+        axes.margins(x=0.4 if min(numbers) < 0 else 0)
         axes.tick_params("y", labelsize=9.5, labelcolor=INK)
         axes.invert_yaxis()
         return height
@@ -111,13 +112,7 @@ def bars(values: Mapping[str, float], *, title: str, unit: str, log: bool = Fals
 
 
 def growth(
-    x: Sequence[float],
-    lines: Mapping[str, Sequence[float]],
-    *,
-    title: str,
-    x_label: str,
-    y_label: str,
-    log: bool = False,
+    x: Sequence[float], lines: Lines, *, title: str, x_label: str, y_label: str, log: bool = False
 ) -> Picture:
     """Draw up to four lines over growing x; the labels carry the units. log=True: both axes."""
 
@@ -251,16 +246,16 @@ class Plan(Picture):
     def __init__(self, explained: Mapping[str, Any]) -> None:
         root, ran = explained["Plan"], "Execution Time" in explained
         self.nodes = list(_visit(root))
-        for node, child in [(node, child) for node in self.nodes for child in node["Plans"]]:
-            name = f"({child.get('Subplan Name', 'no subplan')})"
-            user = next((other for other in self.nodes if name in other["asks"]), node)
-            user["own ms"] -= child["ms"]
-            user["own blocks"] -= child["blocks"]
+        for node in self.nodes:
+            for child in node["Plans"]:
+                name = f"({child.get('Subplan Name', 'no subplan')})"
+                user = next((other for other in self.nodes if name in other["asks"]), node)
+                user["own ms"] -= child["ms"]
+                user["own blocks"] -= child["blocks"]
         self.shape, self.node_types = root["shape"], [node["Node Type"] for node in self.nodes]
-        self.estimated_rows: int = root["Plan Rows"]
-        self.rows: int | None = root.get("Actual Rows")
-        self.execution_ms: float | None = explained.get("Execution Time")
-        self.buffers: int | None = root["blocks"] if ran else None
+        self.estimated_rows, self.rows = root["Plan Rows"], root.get("Actual Rows")
+        self.execution_ms = explained.get("Execution Time")
+        self.buffers = root["blocks"] if ran else None
         self.estimate_error = max(node["error"] for node in self.nodes) if ran else None
         title = "Query plan, not run"
         if ran:
@@ -274,7 +269,7 @@ class Plan(Picture):
 
     def _paint(self, page: Any) -> float:
         y, above, total = 62.0, [0.0] * 99, self.nodes[0]
-        for head, right in COLUMNS.items():
+        for head, right in COLUMNS if self.buffers is not None else COLUMNS[:1]:
             page.text(right, y, head, ha="right", **SMALL)
         for node in self.nodes:
             depth, loops, error = node["depth"], node.get("Actual Loops"), node["error"]
@@ -300,7 +295,7 @@ class Plan(Picture):
             for line in about or [""]:
                 y += 15
                 page.text(x, y, line, **CODE)
-            above[depth + 1] = y + 5
+            above[depth + 1] = y + (5 if about else -10)
         return y + 18
 
 
