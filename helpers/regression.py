@@ -154,9 +154,14 @@ def execute(path: Path) -> Any:
     notebook = nbformat.read(path, as_version=4)
     where = {"metadata": {"path": str(path.parent)}}
     client = NotebookClient(
-        notebook, timeout=120, kernel_name="python3", resources=where, record_timing=False
+        notebook,
+        timeout=120,
+        kernel_name="python3",
+        resources=where,
+        record_timing=False,
+        extra_arguments=["--log-level=ERROR"],
     )
-    client.execute(extra_arguments=["--log-level=ERROR"])
+    client.execute()
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, path.name)
         nbformat.write(notebook, copy)

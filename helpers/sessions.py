@@ -30,10 +30,8 @@ class Event:
     statement: str
     started: float
     ended: float | None = None
-    outcome: str = "running"  # "UPDATE 1", "SELECT 2", "DeadlockDetected (40P01)"
-    failed: bool = False
+    outcome: str = "running"  # "UPDATE 1"; a row's values; "3 rows"; "✗ DeadlockDetected (40P01)"
     blocked_by: str = ""  # "A", or "A, C"
-    rows: Any = None  # of a query
 
 
 class Session:
@@ -53,15 +51,14 @@ class Session:
         if self.future:
             raise RuntimeError(f"session {self.name} is busy: call {self.name}.finish() first")
         log, text = self.group.log, " ".join(sql.split())
-        self.event = Event(self.name, len(log) + 1, text, time.monotonic())
-        log.append(self.event)
+        log.append(Event(self.name, len(log) + 1, text, time.monotonic()))
+        self.event = log[-1]
         self.future = self.group.pool.submit(self._execute, self.event, sql, params)
 
     def wait_blocked(self, limit: float = 10) -> str:
         """Return who blocks the statement ("A"); RuntimeError at once when it ends instead."""
-        for blockers in self.watch("to be blocked", limit):
-            if blockers:
-                return blockers
+        if blockers := next(filter(None, self.watch("to be blocked", limit)), None):
+            return blockers
         raise RuntimeError(f"the statement ended without being blocked: {self.event}")
 
     def finish(self, limit: float = 10) -> Any:
@@ -89,11 +86,14 @@ class Session:
     def _execute(self, event: Event, sql: str, params: Any) -> Any:
         try:
             cursor = self.connection.execute(sql, params)
-            event.outcome = cursor.statusmessage or ""
-            event.rows = cursor.fetchall() if cursor.description else None
-            return event.outcome if event.rows is None else event.rows
+            event.outcome, rows = cursor.statusmessage or "", None
+            if cursor.description:
+                rows = cursor.fetchall()
+                one = ", ".join(str(value) for row in rows for value in row)
+                event.outcome = one if len(rows) == 1 else f"{len(rows)} rows"
+            return rows or event.outcome
         except psycopg.Error as error:
-            event.failed, event.outcome = True, f"{type(error).__name__} ({error.sqlstate})"
+            event.outcome = f"✗ {type(error).__name__} ({error.sqlstate})"
             raise
         finally:
             event.ended = time.monotonic()
@@ -105,9 +105,10 @@ def open(server: Any, *names: str) -> Iterator[SimpleNamespace]:
     with ExitStack() as stack:
         group = SimpleNamespace(log=[], pool=stack.enter_context(ThreadPoolExecutor(len(names))))
         for name in ("observer", *names):
-            connection = server.connect(autocommit=True, application_name=name)
-            stack.enter_context(closing(connection))
-            setattr(group, name, Session(name, connection, group))
+            link = stack.enter_context(
+                closing(server.connect(application_name=name, autocommit=True))
+            )
+            setattr(group, name, Session(name, link, group))
         group.ask = group.observer.connection.execute
         try:
             yield group
