@@ -36,16 +36,9 @@ class Database:
         self.lesson = lesson
         self.name = f"{prefix}lesson_{lesson}"
         self.server: Server = engines.server(self.kind, private_for=lesson if private else None)
-        self._ready()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} on {self.server!r}>"
-
-    def _ready(self) -> None:
-        """Start the server again if it had died, and say so."""
-        if notice := self.server.ensure():
-            print(notice)
-            self.server.wait_ready()
 
     def _account(self, server: Server) -> str:
         return f"{quote(server.user)}:{quote(server.password)}@{server.host}:{server.port}"
@@ -73,7 +66,7 @@ class Postgres(Database):
         """
         import psycopg
 
-        self._ready()
+        self.server.use()
         return psycopg.connect(self.dsn, **{"connect_timeout": 10, **options})
 
     def drop(self) -> None:
@@ -144,7 +137,7 @@ class Redis(Database):
         """Open a redis-py client. `options` go to redis.Redis.from_url."""
         from redis import Redis as RedisClient
 
-        self._ready()
+        self.server.use()
         return RedisClient.from_url(self.url, **{"decode_responses": True, **options})
 
     def empty(self) -> None:
@@ -174,7 +167,7 @@ class MongoDB(Database):
         """Open a pymongo client; dates come back aware, in UTC. `options` go to MongoClient."""
         from pymongo import MongoClient
 
-        self._ready()
+        self.server.use()
         return MongoClient(self.url, **{"tz_aware": True, **options})
 
     def empty(self) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
-WORK = ROOT / "work"
+# The learner's own copies: `LAB_WORK`, or `work` in the course's folder.
+WORK = Path(os.environ.get("LAB_WORK") or ROOT / "work").expanduser().resolve()
 
 
 def is_root() -> bool:

@@ -15,10 +15,9 @@ from typing import Any
 import psycopg
 
 # https://www.postgresql.org/docs/17/functions-info.html#FUNCTIONS-INFO-SESSION
-ACTIVITY = """SELECT concat_ws(', ', 'state ' || state, 'wait_event_type ' || wait_event_type,
-    'wait_event ' || wait_event), array_to_string(ARRAY(SELECT coalesce(nullif(application_name,
-    ''), backend_type) FROM pg_stat_activity WHERE pid = ANY (pg_blocking_pids(me.pid)) ORDER BY 1),
-    ', ') FROM pg_stat_activity AS me WHERE pid = %s"""
+ACTIVITY = """SELECT state, wait_event_type, wait_event, (SELECT string_agg(DISTINCT
+    coalesce(nullif(application_name, ''), backend_type), ', ') FROM pg_stat_activity
+    WHERE pid = ANY (pg_blocking_pids(me.pid))) FROM pg_stat_activity AS me WHERE pid = %s"""
 
 
 @dataclass
@@ -30,8 +29,8 @@ class Event:
     statement: str
     started: float
     ended: float | None = None
-    outcome: str = "running"  # "UPDATE 1"; a row's values; "3 rows"; "✗ DeadlockDetected (40P01)"
-    blocked_by: str = ""  # "A", or "A, C"
+    outcome: str = "still running"  # "UPDATE 1", one row's values, "✗ DeadlockDetected (40P01)"
+    blocked_by: str = ""  # "A"; "A, C" for two
 
 
 class Session:
@@ -50,9 +49,9 @@ class Session:
         """Send a statement from a thread and return at once."""
         if self.future:
             raise RuntimeError(f"session {self.name} is busy: call {self.name}.finish() first")
-        log, text = self.group.log, " ".join(sql.split())
-        log.append(Event(self.name, len(log) + 1, text, time.monotonic()))
-        self.event = log[-1]
+        log = self.group.log
+        self.event = Event(self.name, len(log) + 1, " ".join(sql.split()), time.monotonic())
+        log.append(self.event)
         self.future = self.group.pool.submit(self._execute, self.event, sql, params)
 
     def wait_blocked(self, limit: float = 10) -> str:
@@ -67,31 +66,29 @@ class Session:
         future, self.future = self.future, None
         return future and future.result()
 
-    def watch(self, goal: str, limit: float) -> Iterator[str]:
+    def watch(self, goal: str, limit: float) -> Iterator[str | None]:
         """Yield who blocks the statement, until it ends; TimeoutError when the limit is over."""
         if not self.future:
             raise RuntimeError(f"session {self.name} runs nothing: call {self.name}.start() first")
         deadline, pid = time.monotonic() + limit, self.connection.info.backend_pid
         while not wait([self.future], 0.005).done:
-            activity, blockers = self.group.ask(ACTIVITY, [pid]).fetchone() or ("gone", "")
+            *doing, blockers = self.group.ask(ACTIVITY, [pid]).fetchone() or ["gone", None]
             self.event.blocked_by = blockers or self.event.blocked_by
             yield blockers
             if time.monotonic() > deadline:
                 raise TimeoutError(
                     f"session {self.name}: waited {limit:g} s for {self.event.statement!r} {goal}. "
-                    f"pg_stat_activity: {activity}; blocked by {blockers or 'nobody'}. "
-                    "End the transaction that blocks it, or give a larger limit."
+                    f"pg_stat_activity has state, wait_event_type, wait_event: {doing}, blocked by "
+                    f"{blockers or 'nobody'}. End what it waits for, or give a larger limit."
                 )
 
     def _execute(self, event: Event, sql: str, params: Any) -> Any:
         try:
             cursor = self.connection.execute(sql, params)
-            event.outcome, rows = cursor.statusmessage or "", None
-            if cursor.description:
-                rows = cursor.fetchall()
-                one = ", ".join(str(value) for row in rows for value in row)
-                event.outcome = one if len(rows) == 1 else f"{len(rows)} rows"
-            return rows or event.outcome
+            rows = cursor.fetchall() if cursor.description else []
+            one = ", ".join(map(str, rows[0])) if len(rows) == 1 else ""
+            event.outcome = one or cursor.statusmessage or ""
+            return rows if cursor.description else event.outcome
         except psycopg.Error as error:
             event.outcome = f"✗ {type(error).__name__} ({error.sqlstate})"
             raise

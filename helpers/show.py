@@ -1,15 +1,13 @@
 """Pictures of query plans, comparisons, growth and sessions; and claims in words.
 
-A picture is a PNG on a light panel of its own: no colour reaches a contrast of 4.5:1 on both a
-white and a #111111 page. Its text/plain is the same on every run and tells what the picture shows.
-Colours: Okabe and Ito (https://jfly.uni-koeln.de/color/), darkened to 4.5:1 on the panel.
+A picture is a PNG on a light panel of its own, since no colour has 4.5:1 on both a white and a
+#111111 page, and a text that is the same on every run. Colours: Okabe and Ito, made darker.
 """
 
 import base64
 import io
 import math
 import textwrap
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
@@ -19,10 +17,9 @@ import psycopg
 from helpers.sessions import Event
 
 WIDTH = 720  # of every picture, in CSS pixels; the PNG has twice as many
-PANEL, SHADE, EDGE, GREY, INK = "#fbfbf8", "#efefea", "#cfcfc8", "#595959", "#1a1a1a"
+PANEL, SHADE, EDGE, GREY, INK = "#fbfbf8", "#efefea", "#cfcfc8", "#595959", "#000000"
 BLUE, RED, GREEN, _ = COLOURS = "#0068a3", "#b34700", "#006b4e", "#8f3f70"
-STYLE: Any = {"font.family": "DejaVu Sans", "font.size": 9.5, "text.color": INK}
-STYLE |= {"text.parse_math": False, "hatch.linewidth": 1.5}  # a $ in SQL is a $
+STYLE: Any = {"font.family": "DejaVu Sans", "font.size": 9.5, "text.parse_math": False}
 BOLD: Any = {"weight": "bold"}
 SMALL: Any = {"fontsize": 8.5, "color": GREY}
 CODE: Any = {"fontsize": 8.5, "family": "DejaVu Sans Mono"}  # 6.9 pixels a character
@@ -42,15 +39,9 @@ class Picture:
         return self.alt
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, Any]]:
-        data = {"image/png": base64.b64encode(self.png()).decode(), "text/plain": self.alt}
-        return data, {"image/png": {"width": WIDTH, "alt": self.alt}}
-
-    def png(self) -> bytes:
-        """Draw it: pixels count from the top left, and outside the panel it is transparent."""
         from matplotlib import figure, patches, rc_context  # here: it takes a second or two
 
-        with rc_context(STYLE), warnings.catch_warnings(), io.BytesIO() as file:
-            warnings.simplefilter("ignore")  # characters that the font lacks
+        with rc_context(STYLE), io.BytesIO() as file:
             sheet = figure.Figure((WIDTH / 96, 4), dpi=192, facecolor="none")
             page = sheet.add_axes((0, 0, 1, 1), xlim=(0, WIDTH))
             page.axis("off")
@@ -61,7 +52,8 @@ class Picture:
             look: Any = {"boxstyle": "round,pad=0,rounding_size=10", "fc": PANEL, "ec": EDGE}
             page.add_patch(patches.FancyBboxPatch((1, 1), WIDTH - 2, height - 2, zorder=-1, **look))
             sheet.savefig(file, format="png", metadata={"Software": None})
-            return file.getvalue()
+            png = base64.b64encode(file.getvalue()).decode()
+        return {"image/png": png, "text/plain": self.alt}, {"image/png": {"width": WIDTH}}
 
 
 def claim(text: str, condition: object, measured: object = "") -> None:
@@ -69,20 +61,24 @@ def claim(text: str, condition: object, measured: object = "") -> None:
     print(f"✓ {text}" if condition else f"✗ {text}" + f" (measured: {measured})" * (measured != ""))
 
 
-def _number(value: float, _: object = None) -> str:
+def _number(value: Any, _: object = None) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
 
 
 def _axes(page: Any, place: Any, log: str, numbers: Sequence[float]) -> Any:
-    """Axes with the shared look; log: the name of the numbers' axis if it is logarithmic."""
+    """Axes with the shared look; log: which are logarithmic; the last of them has the numbers."""
     axes = page.figure.add_axes(place, facecolor="none", axisbelow=True)
+    axes.set(**{f"{name}scale": "log" for name in log})
     if log:  # from one power of ten to another, so that at least two are labelled
         logs = [math.log10(number) for number in numbers if number > 0]
         limits = 10.0 ** (math.ceil(min(logs)) - 1), 10.0 ** math.ceil(max(logs))
-        axes.set(**{f"{log}scale": "log", f"{log}lim": limits})
+        axes.set(**{f"{log[-1]}lim": limits})
     axes.spines[:].set_visible(False)
     axes.grid(color=EDGE, lw=0.8)
+    axes.minorticks_off()
     axes.tick_params(length=0, labelsize=8.5, labelcolor=GREY)
+    axes.xaxis.set_major_formatter(_number)
+    axes.yaxis.set_major_formatter(_number)
     return axes
 
 
@@ -96,15 +92,14 @@ def bars(values: Mapping[str, float], *, title: str, unit: str, log: bool = Fals
     def draw(page: Any) -> float:
         axes = _axes(page, (0.34, 28 / height, 0.48, 1 - 76 / height), "x" * log, numbers)
         lengths = [max(number, axes.get_xlim()[0]) for number in numbers] if log else numbers
-        drawn = axes.barh([textwrap.fill(name, 30) for name in values], lengths, 0.55, color=BLUE)
+        drawn = axes.barh(range(len(numbers)), lengths, 0.55, color=BLUE)
         axes.bar_label(drawn, [f"{_number(n)} {unit}" for n in numbers], padding=6, **BOLD)
+        axes.set_yticks(range(len(numbers)), [textwrap.fill(name, 30) for name in values])
+        axes.tick_params("y", labelsize=9.5, labelcolor=INK)
         axes.axvline(0, color=INK, lw=1)
-        axes.xaxis.set_major_formatter(_number)
+        axes.margins(x=0.4 if min(numbers) < 0 else 0)
         axes.xaxis.set_visible(log)
         axes.yaxis.grid(False)
-        axes.minorticks_off()
-        axes.margins(x=0.4 if min(numbers) < 0 else 0)
-        axes.tick_params("y", labelsize=9.5, labelcolor=INK)
         axes.invert_yaxis()
         return height
 
@@ -118,13 +113,11 @@ def growth(
 
     def draw(page: Any) -> float:
         values = [value for ys in lines.values() for value in ys]
-        axes, ends = _axes(page, (0.1, 0.16, 0.64, 0.66), "y" * log, values), []
+        axes = _axes(page, (0.1, 0.16, 0.64, 0.66), "xy" * log, values)
         for ys, colour, marker in zip(lines.values(), COLOURS, "osD^", strict=False):
             axes.plot(x, ys, color=colour, marker=marker)
-        axes.set(**{"xscale": "log"} if log else {"ylim": (min(0, *values), None)})
-        axes.xaxis.set_major_formatter(_number)
-        axes.yaxis.set_major_formatter(_number)
-        axes.minorticks_off()
+        if not log:
+            axes.set_ylim(min(0, *values))
         axes.set_xlabel(x_label, **SMALL)
         page.text(20, 54, y_label, **SMALL)
         # Each name stands beside its line's last point, pushed down where two are close.
@@ -145,16 +138,13 @@ def timeline(log: Sequence[Event], title: str = "What happened, from top to bott
     """
     names = list(dict.fromkeys(event.session for event in log))
     wide = (WIDTH - 56) / len(names)
-    lanes = {name: 40 + i * wide for i, name in enumerate(names)}
+    lanes = {name: 48 + i * wide for i, name in enumerate(names)}
     last = {e.step: max(o.step for o in log if o.started <= (e.ended or math.inf)) for e in log}
-    waits = {e.step: bool(e.blocked_by) or last[e.step] > e.step or not e.ended for e in log}
 
-    def box(page: Any, e: Event, y: float, text: str, result: bool) -> float:
-        x, room = lanes[e.session] + 8, int((wide - 40) / 6.9)
-        lines = textwrap.wrap(text, room)
-        if result and e.outcome != text.upper():
-            brought = ", ".join(map(str, e.rows[0])) if e.rows and len(e.rows) == 1 else e.outcome
-            lines.append(textwrap.shorten(f"{'✗' if e.failed else '→'} {brought}", room))
+    def box(page: Any, x: float, y: float, text: str, outcome: str) -> float:
+        lines = textwrap.wrap(text, room := int((wide - 40) / 6.9))
+        if outcome != text.upper():
+            lines.append(textwrap.shorten(f"→ {outcome}".replace("→ ✗", "✗"), room))
         page.barh(y, wide - 24, 15 * len(lines) + 8, left=x, color=PANEL, ec=EDGE, align="edge")
         for line in lines:
             y += 15
@@ -165,33 +155,33 @@ def timeline(log: Sequence[Event], title: str = "What happened, from top to bott
         top, since = 84.0, {}
         for e in log:
             page.text(30, top + 15, str(e.step), ha="right", **SMALL)
-            foot = box(page, e, top, e.statement, not waits[e.step])
-            if waits[e.step]:
+            waits = e.blocked_by or last[e.step] > e.step
+            x, outcome = lanes[e.session], e.statement.upper() if waits else e.outcome
+            foot = box(page, x, top, e.statement, outcome)
+            if waits:
                 since[e.step], foot = foot, foot + 28
             for blocker in filter(None, e.blocked_by.split(", ")):
-                here, there = lanes[e.session], lanes.get(blocker, lanes[e.session])
-                tip = there + (wide - 20 if there < here else 12), foot - 13
-                arrow = {"arrowstyle": "-|>", "color": RED} if there != here else None
+                there = lanes.get(blocker, x)
+                tip = there + (wide - 28 if there < x else 4), foot - 13
+                arrow = {"arrowstyle": "-|>", "color": RED} if there != x else None
                 look: Any = {"va": "center", "color": RED, "arrowprops": arrow, **BOLD}
-                page.annotate(f"waits for {e.blocked_by}", tip, (here + 32, foot - 13), **look)
-            ending = [w for w in log if w.step in since and last[w.step] == e.step]
-            foot += 24 if e in ending and e.ended else 0
-            for w in ending:
-                x, y, begin = lanes[w.session] + 8, foot - 23 * bool(w.ended), since.pop(w.step)
+                page.annotate(f"waits for {e.blocked_by}", tip, (x + 24, foot - 13), **look)
+            foot += 24 * (waits and last[e.step] == e.step)
+            for w in [w for w in log if w.step in since and last[w.step] == e.step]:
+                x, begin = lanes[w.session], since.pop(w.step)
                 band: Any = {"color": "none", "ec": RED, "hatch": "////", "align": "edge"}
-                page.barh(begin, 14, y - begin, left=x, **band)
-                if w.ended:
-                    box(page, w, y, "", True)
+                page.barh(begin, 14, foot - 23 - begin, left=x, **band)
+                box(page, x, foot - 23, "", w.outcome)
             top = foot + 10
         for name, x in lanes.items():
-            page.text(x + 8, 72, name, fontsize=11, color=BLUE, **BOLD)
-            page.barh(46, wide - 8, top - 46, left=x, color=SHADE, align="edge", zorder=0)
+            page.text(x, 72, name, fontsize=11, color=BLUE, **BOLD)
+            page.barh(46, wide - 8, top - 46, left=x - 8, color=SHADE, align="edge", zorder=0)
         return top + 10
 
     alt = f"Timeline of {' and '.join(names)}:"
     for e in log:
         wait = f"waits for {e.blocked_by}, " if e.blocked_by else ""
-        alt += f"\n{e.step}. {e.session}: {textwrap.shorten(e.statement, 70)} → {wait}{e.outcome}"
+        alt += f"\n{e.step}. {e.session}: {e.statement} → {wait}{e.outcome}"
     return Picture(alt, title, draw)
 
 
@@ -220,12 +210,11 @@ def _visit(node: Node, depth: int = 0, crew: float = 1, early: bool = False) -> 
     node["blocks"] = node.get("Shared Hit Blocks", 0) + node.get("Shared Read Blocks", 0)
     node["own blocks"] = node["blocks"]
     yield node
-    shapes = []
     for child in node.setdefault("Plans", []):
         if name.startswith("Gather"):
             crew = max(1, child.get("Actual Loops", 0) / (loops or 1))
         yield from _visit(child, depth + 1, crew, early)
-        shapes.append(child["shape"])
+    shapes = [child["shape"] for child in node["Plans"]]
     shape = f"{node['Subplan Name']}: {node['name']}" if "Subplan Name" in node else node["name"]
     if index:
         shape += f" on {index}" if "Bitmap" in name else f" using {index}"
@@ -236,11 +225,10 @@ def _visit(node: Node, depth: int = 0, crew: float = 1, early: bool = False) -> 
 
 
 class Plan(Picture):
-    """A query plan to look at and to ask; show.plan() makes it.
+    """A query plan to look at and to ask: shape (one line), node_types (EXPLAIN's "Node Type").
 
-    shape: one line; node_types: EXPLAIN's "Node Type", from the top; estimated_rows; and, None
-    unless it ran: rows, execution_ms, buffers (8 kB blocks, in memory or read), estimate_error
-    (the worst factor, at least 1, between a node's estimated and actual rows in one loop).
+    Also estimated_rows and, None unless it ran, rows, execution_ms, buffers (blocks of 8 kB) and
+    estimate_error: the worst factor, 1 or more, between estimated and actual rows of any node.
     """
 
     def __init__(self, explained: Mapping[str, Any]) -> None:
@@ -257,11 +245,8 @@ class Plan(Picture):
         self.execution_ms = explained.get("Execution Time")
         self.buffers = root["blocks"] if ran else None
         self.estimate_error = max(node["error"] for node in self.nodes) if ran else None
-        title = "Query plan, not run"
-        if ran:
-            time = _number(explained["Execution Time"])
-            title = f"Query plan, run in {time} ms with {self.buffers:,} blocks"
-        super().__init__(f"Query plan: {self.shape}", title, self._paint)
+        cost = f"{_number(self.execution_ms)} ms, {self.buffers:,} blocks" if ran else "not run"
+        super().__init__(f"Query plan: {self.shape}", f"Query plan: {cost}", self._paint)
 
     def uses(self, index: str) -> bool:
         """Whether the plan reads this index anywhere."""
@@ -281,10 +266,8 @@ class Plan(Picture):
             if error >= 10:
                 wrong = "low" if node["Actual Rows"] > node["Plan Rows"] else "high"
                 page.text(415, y + 15, f"{error:,.0f}× too {wrong}", ha="right", color=RED, **BOLD)
-            if loops == 0:
-                page.text(510, y, "never run", ha="right", **SMALL)
-            if loops:
-                page.text(510, y, f"{node['Actual Rows']:,}", ha="right")
+            if loops is not None:
+                page.text(510, y, f"{node['Actual Rows']:,}" if loops else "never run", ha="right")
                 page.text(510, y + 15, f"× {loops:,} loops" * (loops > 1), ha="right", **SMALL)
             for what, unit, right, colour in BARS if loops else ():
                 own = max(0, node[f"own {what}"])

@@ -569,33 +569,24 @@ def take_lock(state: Path) -> IO[bytes] | None:
             time.sleep(0.02)
 
 
-def guard(state: Path) -> None:
-    """Wait until the supervisor is gone. Without its last word, end what it left behind."""
-    if sys.stdin.buffer.read() != b"clean":
-        end_leftovers(state)
-
-
 def main() -> None:
-    """Run the supervisor (or, with --guard, its guard) for the state folder in argv."""
+    """Run the supervisor for the state folder in argv."""
     state = Path(sys.argv[1])
-    if sys.argv[2:] == ["--guard"]:
-        return guard(state)
     lock = take_lock(state)
     if lock is None:
-        return None
+        return
     # A supervisor that was killed may have left servers and private folders behind.
     end_leftovers(state)
     for folder in [*state.glob("private-*"), *state.glob("*.new")]:
         shutil.rmtree(folder, ignore_errors=True)
     guardian = subprocess.Popen(
-        [sys.executable, "-m", "helpers.supervisor", str(state), "--guard"],
+        [sys.executable, "-m", "helpers.guard", str(state)],
         stdin=subprocess.PIPE,
         start_new_session=True,
         pass_fds=() if sys.platform == "win32" else (lock.fileno(),),
     )
     asyncio.run(Supervisor(state).main())
     guardian.communicate(b"clean")
-    return None
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def fill(source: Path = NOTEBOOKS, target: Path = WORK) -> list[str]:
     changed since it was copied is placed beside the copy as NAME.new.ipynb.
     """
     try:
-        target.mkdir(exist_ok=True)
+        target.mkdir(parents=True, exist_ok=True)
         record = target / RECORD
         given = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
         lines = []
@@ -31,13 +31,13 @@ def fill(source: Path = NOTEBOOKS, target: Path = WORK) -> list[str]:
             copy = target / path.name
             if not copy.exists():
                 copy_without_outputs(path, copy)
-                lines.append(f"New in work/: {path.name}")
+                lines.append(f"New in {target.name}/: {path.name}")
             elif given.get(path.name) not in (None, digest):
                 newer = copy.with_suffix(".new.ipynb")
                 copy_without_outputs(path, newer)
                 lines.append(
                     f"{path.name} has changed. Your copy was left as it is; "
-                    f"the new lesson is beside it: work/{newer.name}"
+                    f"the new lesson is beside it: {target.name}/{newer.name}"
                 )
             given[path.name] = digest
         for folder in sorted(path for path in source.glob("[0-9]*") if path.is_dir()):

@@ -71,7 +71,7 @@ def start_and_ask() -> None:
     """Start the three servers through the lab and wait until each answers its client."""
     embedded.start_all()
     for kind in programs.KINDS:
-        embedded.EmbeddedServer(kind).wait_ready()
+        embedded.EmbeddedServer(kind).use()
 
 
 def stop() -> None:
@@ -87,8 +87,7 @@ def servers() -> None:
     """Time the lab's start against the slowest single program."""
     state = Path(os.environ["LAB_STATE"])
     for kind in programs.KINDS:  # the client libraries are loaded once, outside the times
-        lab_server = embedded.EmbeddedServer(kind)
-        lab_server.wait_ready()
+        embedded.EmbeddedServer(kind).use()
     stop()
     with_lab, raw = [], []
     for _ in range(REPEATS):

@@ -36,5 +36,5 @@ def server(kind: str, *, private_for: str | None = None) -> Server:
     from helpers.engines.embedded import EmbeddedServer
 
     made = EmbeddedServer(kind, private_for)
-    made.wait_ready()
+    made.use()
     return made

@@ -200,9 +200,7 @@ class EmbeddedServer(Server):
         super().__init__(kind, private=lesson is not None)
         self.title = TITLES[kind]
         self.key = kind
-        if lesson is None:
-            self.ensure()
-        else:
+        if lesson is not None:
             self._take(call("private", kind=kind, lesson=lesson))
 
     def _take(self, answer: dict[str, Any]) -> None:
@@ -259,7 +257,6 @@ def start_all() -> list[str]:
 
 def version_of(known: dict[str, Any]) -> str:
     """Ask a server of the supervisor's status answer for its version. Raises NotReady."""
-    server = EmbeddedServer.__new__(EmbeddedServer)
-    Server.__init__(server, known["kind"], private=False)
+    server = EmbeddedServer(known["kind"])
     server._take(known)
     return ready.ask(server, 2)

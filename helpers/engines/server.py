@@ -8,6 +8,9 @@ from abc import ABC, abstractmethod
 from helpers.engines import ready
 from helpers.errors import LabError
 
+#: Processes that this program has already had an answer from: asking again costs 10 ms.
+_answered: set[int | None] = set()
+
 
 class Server(ABC):
     """One running server. `host`, `port`, `user` and `password` are for its clients."""
@@ -27,6 +30,17 @@ class Server(ABC):
     def __repr__(self) -> str:
         own = "a server of its own" if self.private else "shared"
         return f"<{self.title}, {self.engine} engine, {own}>"
+
+    def use(self) -> None:
+        """Start the server when it does not run, wait until it answers, say so if it had died.
+
+        Raises LabError when it cannot be started or does not answer.
+        """
+        if notice := self.ensure():
+            print(notice)
+        if self.pid is None or self.pid not in _answered:
+            self.wait_ready()
+            _answered.add(self.pid)
 
     @property
     def version(self) -> str:
