@@ -27,6 +27,8 @@ With make, extra arguments go through ARGS: make lab ARGS="--no-browser --port 8
 
 
 def main() -> int:
+    for stream in (sys.stdout, sys.stderr):  # a path need not fit the terminal's encoding
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("help", "-h", "--help"):
         print(HELP)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any
 
 from helpers import databases, doctor, engines, paths, work
 from helpers.engines import embedded
 from helpers.errors import LabError
-from helpers.supervisor import end_leftovers, living
+from helpers.supervisor import end, end_leftovers, supervisors
 
 
 def env(_: list[str]) -> int:
@@ -42,8 +42,6 @@ def lab_(arguments: list[str]) -> int:
     # JupyterLab runs in this process, so the servers' lease ends with it, however it ends.
     try:
         LabApp.launch_instance([*options, *arguments])
-    except SystemExit as end:
-        return int(end.code or 0)
     finally:
         embedded.leave_now()
     return 0
@@ -54,8 +52,7 @@ def up(_: list[str]) -> int:
     engines.chosen()
     embedded.call("keep")
     problems = embedded.start_all()
-    for server in doctor.status()["servers"]:
-        print(f"{server['name']:<12} {server['version']:<8} {server['host']}:{server['port']}")
+    show()
     for problem in problems:
         print(problem, file=sys.stderr)
     return 1 if problems else 0
@@ -64,40 +61,45 @@ def up(_: list[str]) -> int:
 def down(_: list[str]) -> int:
     """Stop the servers; by force when the supervisor does not answer."""
     state = paths.state_dir()
-    record = living(state)
-    if record is None:
-        end_leftovers(state)
-        print("Nothing was running.")
-        return 0
+    found = supervisors(state)
+    leases = 0
     try:
-        answer: dict[str, Any] | None = None
-        if link := embedded.attach():
-            answer = link.call("down", seconds=60)
-        embedded.wait_until_gone(60)
-    except (LabError, OSError):
-        import psutil
-
-        psutil.Process(record["pid"]).kill()
-        end_leftovers(state)
+        with contextlib.suppress(OSError):  # it was just about to end
+            if link := embedded.attach():
+                leases = link.call("down", seconds=100)["leases"]
+        forced = not embedded.wait_until_gone(60)
+    except LabError:
+        forced = True
+    if forced:
+        end(supervisors(state))
+    left = end_leftovers(state)
+    if forced:
         print("The supervisor did not answer. It was ended, and its servers with it.")
-        return 0
-    print("The servers are stopped.")
-    if answer and answer["leases"]:
+    elif found:
+        print("The servers are stopped.")
+    else:
+        print("Nothing was running." if not left else "What a killed lab had left is ended.")
+    if leases:
         print("A notebook was still using them: its next use starts them again.")
     return 0
 
 
-def status(arguments: list[str]) -> int:
-    """Print what runs, for people or as JSON."""
+def show() -> None:
+    """Print the engine and a line for each server."""
     answer = doctor.status()
-    if "--json" in arguments:
-        print(json.dumps(answer, indent=2))
-        return 0
     print(f"Engine: {answer['engine']}")
     for server in answer["servers"]:
         state = "ready" if server["ready"] else "not ready" if server["pid"] else "not running"
         where = f"{server['host']}:{server['port']}" if server["port"] else ""
-        print(f"{server['name']:<12} {server['version'] or '':<8} {state:<12} {where}")
+        print(f"{server['name']:<12} {server['version'] or '':<8} {state:<12} {where}".rstrip())
+
+
+def status(arguments: list[str]) -> int:
+    """Print what runs, for people or as JSON."""
+    if "--json" in arguments:
+        print(json.dumps(doctor.status(), indent=2))
+    else:
+        show()
     return 0
 
 
@@ -113,9 +115,17 @@ def doctor_(_: list[str]) -> int:
 
 def reset(arguments: list[str]) -> int:
     """Empty one lesson's databases."""
-    lesson = arguments[0] if arguments else ""
+    if not arguments:
+        raise LabError("Which lesson? For example: make reset LESSON=01 (or reset 01).")
+    lesson = arguments[0]
+    problems = []
     for kind in (databases.Postgres, databases.Redis, databases.MongoDB):
-        kind(lesson).drop()
+        try:
+            kind(lesson).drop()
+        except LabError as problem:
+            problems.append(str(problem))
+    if problems:
+        raise LabError("\n".join(dict.fromkeys(problems)))
     print(f"Lesson {lesson} is empty again on every server. Your notebook was not touched.")
     return 0
 
@@ -148,6 +158,8 @@ def soak(arguments: list[str]) -> int:
     """Run the notebooks N times in a row and count the failures."""
     from helpers import regression
 
+    if arguments and not arguments[0].isdigit():
+        raise LabError("How many times? For example: make soak N=20 (or soak 20).")
     return regression.soak(int(arguments[0]) if arguments else 20)
 
 

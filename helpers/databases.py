@@ -89,6 +89,8 @@ class Postgres(Database):
         with psycopg.connect(maintenance, autocommit=True, connect_timeout=10) as connection:
             drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
             connection.execute("SET client_min_messages = error")
+            # Two notebooks of one lesson may do this at the same moment: one after the other.
+            connection.execute("SELECT pg_advisory_lock(hashtext(%s))", [self.name])
             connection.execute(drop.format(name))
             if create:
                 make = sql.SQL(

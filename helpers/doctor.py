@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import shutil
 import sys
@@ -20,11 +21,9 @@ def status() -> dict[str, Any]:
     engine = engines.chosen()
     running: dict[str, dict[str, Any]] = {}
     if link := embedded.attach():
-        running = {
-            server["kind"]: server
-            for server in link.call("status", seconds=10)["servers"]
-            if server["key"] == server["kind"]
-        }
+        with contextlib.suppress(OSError):  # it ended just now
+            answer = link.call("status", seconds=10)
+            running = {server["key"]: server for server in answer["servers"]}
         link.close()
     servers = []
     for kind in sorted(programs.KINDS):

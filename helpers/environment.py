@@ -44,6 +44,20 @@ def current() -> bool:
         return False
 
 
+def supported(*command: str) -> str | None:
+    """Return the path of the Python that a command starts, if the servers' wheels support it.
+
+    Found on PATH does not mean that it runs: it may be a version manager's placeholder.
+    """
+    ask = "import sys; print(*sys.version_info[:2], sys.executable)"
+    try:
+        answer = subprocess.check_output([*command, "-c", ask], stderr=subprocess.DEVNULL)
+        major, minor, path = os.fsdecode(answer).split(None, 2)
+    except (OSError, subprocess.CalledProcessError, ValueError):
+        return None
+    return path.strip() if OLDEST <= (int(major), int(minor)) <= NEWEST else None
+
+
 def find_python() -> str:
     """Return a Python that the servers' wheels support: this one, or another on the machine.
 
@@ -52,15 +66,11 @@ def find_python() -> str:
     if OLDEST <= sys.version_info[:2] <= NEWEST:
         return sys.executable
     for minor in range(NEWEST[1], OLDEST[1] - 1, -1):
-        found = shutil.which(f"python3.{minor}")
-        if found:
-            return found
-        launcher = shutil.which("py") if os.name == "nt" else None
-        if launcher:
-            ask = [launcher, f"-3.{minor}", "-c", "import sys; print(sys.executable)"]
-            answer = subprocess.run(ask, capture_output=True, text=True, check=False)
-            if answer.returncode == 0:
-                return answer.stdout.strip()
+        launcher = ["py", f"-3.{minor}"] if os.name == "nt" else [f"python3.{minor}"]
+        found = shutil.which(launcher[0])
+        python = supported(found, *launcher[1:]) if found else None
+        if python:
+            return python
     here = ".".join(str(part) for part in sys.version_info[:2])
     raise LabError(
         f"The course needs Python 3.11, 3.12 or 3.13; {sys.executable} is {here}, and no other "
@@ -79,17 +89,17 @@ def run(*command: object) -> bool:
 def make_venv(uv: str | None) -> None:
     """Create `.venv`, unless a usable one is there already."""
     python = venv_python()
-    if python.exists():
-        probe = f"import sys; sys.exit(not {OLDEST} <= sys.version_info[:2] <= {NEWEST})"
-        if subprocess.run([str(python), "-c", probe], check=False).returncode == 0:
-            return
+    if python.exists() and supported(str(python)):
+        return
+    shutil.rmtree(str(VENV), ignore_errors=True)
     if uv:
         versions = f">={OLDEST[0]}.{OLDEST[1]},<{NEWEST[0]}.{NEWEST[1] + 1}"
-        if run(uv, "venv", "--quiet", "--clear", "--python", versions, VENV):
+        if run(uv, "venv", "--quiet", "--python", versions, VENV):
             return
         print("uv could not make the environment; trying Python's venv.", file=sys.stderr)
+        shutil.rmtree(str(VENV), ignore_errors=True)
     interpreter = find_python()
-    if not run(interpreter, "-m", "venv", "--clear", VENV):
+    if not run(interpreter, "-m", "venv", VENV):
         raise LabError(
             f"{interpreter} cannot make an environment in {VENV}. On Debian and Ubuntu: "
             "`sudo apt install python3-venv`. Or install uv. Then run the same command again."
@@ -100,15 +110,25 @@ def install(uv: str | None) -> None:
     """Install the requirements into `.venv`: with uv where possible, else with pip."""
     python = venv_python()
     what = ["-r", ROOT / "requirements.txt", "-c", ROOT / "constraints.txt"]
-    pip = [python, "-m", "pip", "--disable-pip-version-check"]
-    if not uv and run(*pip, "install", "--quiet", "uv"):
-        uv = str(python.with_name("uv.exe" if os.name == "nt" else "uv"))
+    pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+
+    def have_pip() -> None:
+        ask = [str(python), "-c", "import pip"]
+        if subprocess.run(ask, capture_output=True, check=False).returncode:
+            run(python, "-m", "ensurepip", "--upgrade")
+
+    if not uv:
+        have_pip()
+        if run(*pip, "uv"):
+            uv = str(python.with_name("uv.exe" if os.name == "nt" else "uv"))
+        else:
+            print("uv cannot be had; pip takes its place.", file=sys.stderr)
     if uv and run(uv, "pip", "install", "--quiet", "--python", python, *what):
         return
     if uv:
         print("uv could not install the packages; trying pip.", file=sys.stderr)
-        run(python, "-m", "ensurepip", "--upgrade")
-    if not run(*pip, "install", "--quiet", *what):
+        have_pip()
+    if not run(*pip, *what):
         raise LabError(
             f"The packages could not be installed into {VENV}; the messages above say why. "
             "Usual reasons: no network or a proxy that pip does not know, or a full disk. "
@@ -132,11 +152,15 @@ def build() -> None:
         started = time.monotonic()
         uv = shutil.which("uv")
         make_venv(uv)
+        if STAMP.exists():
+            STAMP.unlink()  # from here on it is neither the old environment nor the new one
         install(uv)
         ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
         answer = subprocess.check_output([str(venv_python()), "-c", ask], text=True)
-        # With this file, notebooks find `helpers` wherever they are.
-        Path(answer.strip(), "course.pth").write_text(f"{ROOT}\n", encoding="utf-8")
+        # With this file, notebooks find `helpers` wherever they are. In ASCII: Pythons differ in
+        # the encoding that they expect here.
+        line = f"import sys; sys.path.append({str(ROOT)!a})\n"
+        Path(answer.strip(), "course.pth").write_text(line, encoding="ascii")
         STAMP.write_text(wanted())
         print(f"Ready after {time.monotonic() - started:.0f} s.", file=sys.stderr)
 

@@ -1,5 +1,7 @@
 """The one exception that a learner meets when the lab itself has a problem."""
 
+from __future__ import annotations
+
 
 class LabError(Exception):
     """A problem with the lab, not with the learner's code.

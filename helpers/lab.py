@@ -68,4 +68,4 @@ def sql(pg: Postgres) -> None:
     """Prepare %sql and %%sql for this database: errors raise, `$` and `{}` stay as written."""
     from helpers import sqlmagic
 
-    sqlmagic.prepare(pg.url)
+    sqlmagic.prepare(pg)

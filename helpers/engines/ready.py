@@ -12,9 +12,6 @@ class NotReady(Exception):
     """The server gave no answer yet. The text is the client's own message."""
 
 
-NOT_READY = (NotReady,)
-
-
 def ask(server: Server, seconds: float = 5) -> str:
     """Ask a server for its version over TCP, with its own client library.
 

@@ -57,18 +57,24 @@ class Server(ABC):
             try:
                 ready.ask(self, min(5.0, max(0.2, deadline - time.monotonic())))
                 return
-            except ready.NOT_READY as problem:
-                if time.monotonic() >= deadline:
+            except ready.NotReady as problem:
+                late = time.monotonic() >= deadline
+                if late or not self.runs():
+                    what = f"did not answer within {seconds:g} s" if late else "has stopped"
                     raise LabError(
-                        f"{self.title} did not answer within {seconds:g} s "
-                        f"({type(problem).__name__}). Its log ends with:\n{self.logs()}\n"
-                        "If it is paused, .resume() it. Else .restart() it, or `make doctor`."
+                        f"{self.title} {what} ({type(problem.__cause__).__name__}). "
+                        f"Its log ends with:\n{self.logs()}\n"
+                        "If it is paused, .resume() it. Else run the cell again, or `make doctor`."
                     ) from None
                 time.sleep(0.01)
 
     @abstractmethod
     def ensure(self) -> str | None:
         """Start the server when it does not run. Return a line about it when it had died."""
+
+    def runs(self) -> bool:
+        """Tell whether the server is running, as far as the engine knows."""
+        return True
 
     @abstractmethod
     def restart(self) -> None:
