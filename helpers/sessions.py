@@ -58,8 +58,7 @@ class Session:
         """Return who blocks the statement ("A"); RuntimeError at once when it ends instead."""
         if blockers := next(filter(None, self.watch("to be blocked", limit)), None):
             return blockers
-        text, outcome = self.event.statement, self.event.outcome
-        raise RuntimeError(f"session {self.name}: {text!r} was not blocked, it ended: {outcome}")
+        raise RuntimeError(f"{self.event.statement!r} ended, not blocked: {self.event.outcome}")
 
     def finish(self, limit: float = 10) -> Any:
         """Return a query's rows or a status ("UPDATE 1"); raise the statement's psycopg error."""
@@ -74,7 +73,7 @@ class Session:
         deadline, pid = time.monotonic() + limit, self.connection.info.backend_pid
         while not wait([self.future], 0.005).done:
             *doing, blockers = self.group.ask(ACTIVITY, [pid]).fetchone() or ["gone", None]
-            self.event.blocked_by = blockers or self.event.blocked_by
+            self.event.blocked_by = self.event.blocked_by or blockers or ""
             yield blockers
             if time.monotonic() > deadline:
                 raise TimeoutError(
@@ -103,9 +102,8 @@ def open(server: Any, *names: str) -> Iterator[SimpleNamespace]:
     with ExitStack() as stack:
         group = SimpleNamespace(log=[], pool=stack.enter_context(ThreadPoolExecutor(len(names))))
         for name in ("observer", *names):
-            link = stack.enter_context(
-                closing(server.connect(application_name=name, autocommit=True))
-            )
+            link = server.connect(application_name=name, autocommit=True)
+            stack.enter_context(closing(link))
             setattr(group, name, Session(name, link, group))
         group.ask = group.observer.connection.execute
         try:

@@ -24,8 +24,7 @@ STYLE: Any = {"font.family": "DejaVu Sans", "font.size": 9.5, "text.parse_math":
 BOLD: Any = {"weight": "bold"}
 SMALL: Any = {"fontsize": 8.5, "color": GREY}
 CODE: Any = {"fontsize": 8.5, "family": "DejaVu Sans Mono"}  # 6.9 pixels a character
-COLUMNS = ("rows estimated", 415), ("rows actual", 510), ("own time", 605), ("own blocks", 700)
-BARS = ("ms", " ms", 605), ("blocks", "", 700)
+COLUMNS = ("rows estimated", 405), ("rows actual", 515), ("own time", 612), ("own blocks", 706)
 Lines = Mapping[str, Sequence[float]]
 Node = dict[str, Any]  # as in EXPLAIN's JSON; keys in lower case are added here
 
@@ -167,8 +166,8 @@ def timeline(log: Sequence[Event], title: str = "What happened, from top to bott
             foot += 24 * (waits and last[e.step] == e.step)
             for w in [w for w in log if w.step in since and last[w.step] == e.step]:
                 x, begin = lanes[w.session], since.pop(w.step)
-                band: Any = {"color": "none", "ec": RED, "hatch": "////", "align": "edge"}
-                page.barh(begin, 14, foot - 23 - begin, left=x, **band)
+                look = {"ec": RED, "hatch": "////"} if w.blocked_by else {"ec": BLUE}
+                page.barh(begin, 14, foot - 23 - begin, left=x, align="edge", color="none", **look)
                 box(page, x, foot - 23, "", w.outcome)
             top = foot + 10
         for name, x in lanes.items():
@@ -179,7 +178,7 @@ def timeline(log: Sequence[Event], title: str = "What happened, from top to bott
     alt = f"Timeline of {' and '.join(names)}:"
     for e in log:
         wait = f"waits for {e.blocked_by}, " if e.blocked_by else ""
-        alt += f"\n{e.step}. {e.session}: {e.statement} → {wait}{e.outcome}"
+        alt += f"\n{e.step}. {e.session}: {e.statement} → {wait}{textwrap.shorten(e.outcome, 60)}"
     return Picture(alt, title, draw)
 
 
@@ -252,27 +251,28 @@ class Plan(Picture):
 
     def _paint(self, page: Any) -> float:
         y, above, total = 62.0, [0.0] * 99, self.nodes[0]
+        indent = min(12, 160 / max(1, *(node["depth"] for node in self.nodes)))
         for head, right in COLUMNS if self.buffers is not None else COLUMNS[:1]:
             page.text(right, y, head, ha="right", **SMALL)
         for node in self.nodes:
             depth, loops, error = node["depth"], node.get("Actual Loops"), node["error"]
-            x, y = 20 + 12 * depth, y + 28
+            x, y = 20 + indent * depth, y + 28
             if depth:
                 page.plot([x - 7, x - 7, x - 2], [above[depth], y - 4, y - 4], color=GREY, lw=0.8)
             page.text(x, y, node["name"], **BOLD)
-            page.text(415, y, f"{node['Plan Rows']:,}", ha="right")
+            page.text(405, y, f"{node['Plan Rows']:,}", ha="right")
             if error >= 10:
-                wrong = "low" if node["Actual Rows"] > node["Plan Rows"] else "high"
-                page.text(415, y + 15, f"{error:,.0f}× too {wrong}", ha="right", color=RED, **BOLD)
+                way = "low" if node["Actual Rows"] > node["Plan Rows"] else "high"
+                page.text(405, y + 15, f"{error:,.0f}× too {way}", ha="right", size=8.5, color=RED)
             if loops is not None:
-                page.text(510, y, f"{node['Actual Rows']:,}" if loops else "never run", ha="right")
-                page.text(510, y + 15, f"× {loops:,} loops" * (loops > 1), ha="right", **SMALL)
-            for what, unit, right in BARS if loops else ():
+                page.text(515, y, f"{node['Actual Rows']:,}" if loops else "never run", ha="right")
+                page.text(515, y + 15, f"× {loops:,} loops" * (loops > 1), ha="right", **SMALL)
+            for what, unit, right in (("ms", " ms", 612), ("blocks", "", 706)) if loops else ():
                 own = max(0, node[f"own {what}"])
                 page.text(right, y, _number(own) + unit, ha="right")
                 parts = [72, 72 * own / (total[what] or 1)]
                 page.barh([y + 10] * 2, parts, 6, left=right - 72, color=[SHADE, BLUE])
-            about = textwrap.wrap(", ".join(filter(None, node["about"])), max(12, 42 - 2 * depth))
+            about = textwrap.wrap(", ".join(filter(None, node["about"])), int((290 - x) / 6.9))
             for line in about or [""]:
                 y += 15
                 page.text(x, y, line, **CODE)
@@ -292,8 +292,8 @@ def plan(connection: Any, sql: str, params: Any = None, *, analyze: bool = True)
         with closing(connection.connect()) as opened:
             return plan(opened, sql, params, analyze=analyze)
     query = f"EXPLAIN ({'ANALYZE, BUFFERS, ' * analyze}FORMAT JSON) {sql}".encode()
-    # A savepoint when the caller has a transaction. Not prepared, or changed settings would not
-    # count; binary, because that protocol refuses a second statement after a semicolon.
+    # A savepoint when the caller has a transaction. Not prepared: planned anew every time.
+    # binary: because that protocol refuses a second statement after a semicolon.
     with connection.transaction(force_rollback=True):
         cursor = psycopg.Cursor(connection, row_factory=psycopg.rows.tuple_row)
         row: Any = cursor.execute(query, params, prepare=False, binary=True).fetchone()

@@ -126,14 +126,39 @@ def family(pid: int) -> list[psutil.Process]:
         return []
 
 
+def has_ended(process: psutil.Process) -> bool:
+    """Tell whether a process is gone, or a zombie, which only its parent can remove."""
+    try:
+        return not process.is_running() or bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def listens(process: psutil.Process, port: int) -> bool:
+    """Tell whether a process (or its child: Windows has launchers) listens on a port."""
+    try:
+        for member in (process, *family(process.pid)):
+            for socket_ in member.net_connections("tcp4"):
+                if socket_.status == psutil.CONN_LISTEN and socket_.laddr.port == port:
+                    return True
+    except psutil.AccessDenied:
+        return True
+    except psutil.NoSuchProcess:
+        pass
+    return False
+
+
 def end(processes: list[psutil.Process], seconds: float = 10) -> None:
     """Kill processes and wait until they are gone. Raises LabError for one that stays."""
     for process in processes:
         with contextlib.suppress(psutil.Error):
             process.kill()
-    if alive := psutil.wait_procs(processes, timeout=seconds)[1]:
-        numbers = ", ".join(str(process.pid) for process in alive)
-        raise LabError(f"These processes of the lab could not be ended: {numbers}. End them.")
+    deadline = time.monotonic() + seconds
+    while alive := [process for process in processes if not has_ended(process)]:
+        if time.monotonic() > deadline:
+            numbers = ", ".join(str(process.pid) for process in alive)
+            raise LabError(f"These processes of the lab could not be ended: {numbers}. End them.")
+        time.sleep(0.01)
 
 
 def end_leftovers(folder: Path) -> int:
@@ -294,6 +319,9 @@ class Running:
                 await asyncio.sleep(0.005)
                 continue
             writer.close()
+            if not listens(psutil.Process(process.pid), self.port):
+                await asyncio.sleep(0.005)  # another program has the port: this one will end
+                continue
             self.process = process
             self.watcher = asyncio.get_running_loop().create_task(self.watch(process))
             return True
@@ -307,9 +335,13 @@ class Running:
 
     async def note_end(self) -> None:
         """If the server has ended by itself, remember how, and end the sessions it left."""
-        if self.process is None or self.process.returncode is None:
+        if self.process is None:
             return
-        code, self.process = self.process.returncode, None
+        if self.process.returncode is None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if not has_ended(psutil.Process(self.process.pid)):
+                    return
+        code, self.process = await self.process.wait(), None
         self.ended = f"exit code {code}"
         if code < 0:
             with contextlib.suppress(ValueError):
@@ -530,9 +562,11 @@ class Supervisor:
             if hello["lease"]:
                 self.leases.add(writer)
             writer.write(b"{}\n")
-            # While stopping, no answer: the client turns to the next supervisor.
-            while (line := await reader.readline()) and not self.stopping:
-                answer = await self.answer(json.loads(line), writer)
+            while line := await reader.readline():
+                request = json.loads(line)
+                answer = await self.answer(request, writer)
+                if self.stopping and request["op"] != "down":
+                    break  # no answer: the client turns to the next supervisor
                 writer.write(json.dumps(answer).encode() + b"\n")
                 await writer.drain()
         except (OSError, ValueError, KeyError, TypeError, TimeoutError):

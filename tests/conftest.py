@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -97,8 +98,11 @@ class Program:
 
     def end(self) -> Any:
         assert self.process.stdout
+        limit = threading.Timer(120, self.process.kill)
+        limit.start()
         line = self.process.stdout.readline()
-        assert line, "the program ended"
+        limit.cancel()
+        assert line, "the program ended, or did not answer within 120 s"
         answer = json.loads(line)
         self.printed = answer["printed"]
         if answer["error"]:

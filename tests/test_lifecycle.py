@@ -50,6 +50,7 @@ def test_programs_share_one_set_of_servers(lab: Lab) -> None:
 
 def test_servers_survive_a_kernel_restart(lab: Lab) -> None:
     """After a kernel restart the same process answers, with its data."""
+    lab.env["LAB_IDLE_SECONDS"] = "30"
     kernel = lab.kernel()
     kernel.run("from helpers import lab; pg = lab.postgres('91')")
     kernel.run("with pg.connect() as c: c.execute('CREATE TABLE t AS SELECT 1 AS x')")
@@ -219,11 +220,9 @@ def open_notebook(lab: Lab, runtime: Path) -> psutil.Process:
     client = BlockingKernelClient(connection_file=str(file))
     client.load_connection_file()
     client.start_channels()
-    client.wait_for_ready(timeout=60)
     source = "import os; from helpers import lab; db = lab.redis('91')"
-    reply = client.execute_interactive(
-        source, user_expressions={"pid": "os.getpid()"}, timeout=60, output_hook=lambda _: None
-    )
+    expressions = {"pid": "os.getpid()"}
+    reply = client.execute(source, user_expressions=expressions, reply=True, timeout=60)
     client.stop_channels()
     content = reply["content"]
     assert content["status"] == "ok", content

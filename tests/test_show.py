@@ -95,7 +95,9 @@ def test_loops_are_compared_loop_by_loop(connection: Any) -> None:
         connection, "SELECT * FROM orders JOIN products ON products.id = orders.product"
     )
     assert plan.shape == "Nested Loop > (Seq Scan on orders, Index Scan using products_pkey)"
-    assert plan.nodes[2]["Actual Loops"] == 200
+    inner = plan.nodes[2]
+    assert inner["Actual Loops"] == 200
+    assert inner["ms"] == pytest.approx(200 * inner["Actual Total Time"])
     assert plan.rows == 200
     assert plan.estimate_error < 1.5  # 1 row in each loop, not 1 estimated and 200 found
 
@@ -124,8 +126,8 @@ def test_a_parallel_plan(connection: Any) -> None:
     assert plan.shape == (
         "Finalize Aggregate > Gather > Partial Aggregate > Parallel Seq Scan on products"
     )
-    whole = sum(node["own ms"] for node in plan.nodes)
-    assert whole == pytest.approx(plan.nodes[0]["ms"], rel=0.01)
+    scan = plan.nodes[3]  # its processes ran side by side: their time is not added up
+    assert scan["ms"] == pytest.approx(scan["Actual Total Time"])
     assert sum(node["own blocks"] for node in plan.nodes) == plan.buffers
 
 
@@ -316,6 +318,12 @@ def test_more_time_is_a_longer_bar() -> None:
     assert below == pytest.approx(above, rel=0.05)
 
 
+def test_a_zero_on_a_logarithmic_scale_has_its_label() -> None:
+    pixels = shown(show.bars({"some": 10, "none": 0}, title="", unit="ms", log=True))[0]
+    second_bar = pixels[170:240, 500:700, :3].max(axis=2)
+    assert (second_bar < 0.3).sum() > 200
+
+
 def test_colours_have_contrast_and_stay_apart_for_the_colour_blind() -> None:
     def linear(colour: str) -> numpy.ndarray:
         values = numpy.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
@@ -363,7 +371,7 @@ def test_a_deep_plan_of_long_names_fits(connection: Any, length: int) -> None:
     assert len(plan.node_types) > length
     pixels = shown(plan)[0]
     assert pixels.shape[0] > 80 * len(plan.node_types)
-    margin = pixels[40:-40, -38:-6, :3]  # nothing runs out of the panel
+    margin = pixels[40:-40, -26:-6, :3]  # nothing runs out of the panel
     assert numpy.ptp(margin, axis=(0, 1)).max() < 0.02
 
 

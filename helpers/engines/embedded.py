@@ -71,20 +71,25 @@ class Link:
     def __init__(self, record: dict[str, Any], *, lease: bool) -> None:
         self.lock = threading.Lock()
         self.supervisor: int = record["pid"]
-        self.check()
-        self.socket = socket.create_connection(("127.0.0.1", record["port"]), timeout=10)
+        self.socket = socket.create_connection(("127.0.0.1", record["port"]), timeout=1)
         self.lines = self.socket.makefile("rb")
         self.send({"token": record["token"], "lease": lease})
-        if self.lines.readline() != b"{}\n":
+        if self.receive(10) != b"{}\n":
             raise ConnectionError("no greeting")
 
-    def check(self) -> None:
-        """Raise LabError when the supervisor was stopped: waiting for it would be in vain."""
-        if is_stopped(self.supervisor):
-            raise LabError(
-                f"The lab's supervisor (process {self.supervisor}) is stopped and cannot answer. "
-                "`make down` ends it; then try again. Your data stays."
-            )
+    def receive(self, seconds: float) -> bytes:
+        """Wait for a line. Raise LabError after `seconds`, or as soon as waiting is in vain."""
+        deadline = time.monotonic() + seconds
+        while True:
+            with contextlib.suppress(TimeoutError):  # the socket's, each second
+                self.socket.recv(1, socket.MSG_PEEK)
+                return self.lines.readline()
+            if time.monotonic() > deadline or is_stopped(self.supervisor):
+                self.close()
+                raise LabError(
+                    f"The lab's supervisor (process {self.supervisor}) does not answer. "
+                    "`make down` ends it; then try again. Your data stays."
+                )
 
     def send(self, message: dict[str, Any]) -> None:
         self.socket.sendall(json.dumps(message).encode() + b"\n")
@@ -97,17 +102,8 @@ class Link:
         Raises LabError with the supervisor's message, or ConnectionError when it is gone.
         """
         with self.lock:
-            self.check()
-            self.socket.settimeout(seconds)
-            try:
-                self.send({"op": operation, **arguments})
-                line = self.lines.readline()
-            except TimeoutError:
-                self.close()
-                raise LabError(
-                    f"The lab's supervisor (process {self.supervisor}) did not answer within "
-                    f"{seconds:g} s. `make down` ends it; then run the cell again."
-                ) from None
+            self.send({"op": operation, **arguments})
+            line = self.receive(seconds)
             if not line:
                 raise ConnectionError("the supervisor is gone")
         answer: dict[str, Any] = json.loads(line)
@@ -133,11 +129,6 @@ def attach(*, lease: bool = False) -> Link | None:
         return Link(record, lease=lease)
     except KeyError:
         return None  # no record of ours
-    except TimeoutError:
-        raise LabError(
-            f"The lab's supervisor (process {record['pid']}) does not answer. "
-            "`make down` ends it; then try again."
-        ) from None
     except OSError:
         return None  # it was just about to end
 
@@ -299,6 +290,9 @@ class EmbeddedServer(Server):
 
     def runs(self) -> bool:
         return any(known["key"] == self.key for known in call("status")["servers"])
+
+    def advice(self) -> str:
+        return disk_note(self.log.parent, self.logs()) or super().advice()
 
     def logs(self, lines: int = 20) -> str:
         return tail(self.log, lines)

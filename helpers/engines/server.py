@@ -63,8 +63,7 @@ class Server(ABC):
                     what = f"did not answer within {seconds:g} s" if late else "has stopped"
                     raise LabError(
                         f"{self.title} {what} ({type(problem.__cause__).__name__}). "
-                        f"Its log ends with:\n{self.logs()}\n"
-                        "If it is paused, .resume() it. Else run the cell again, or `make doctor`."
+                        f"Its log ends with:\n{self.logs()}\n{self.advice()}"
                     ) from None
                 time.sleep(0.01)
 
@@ -75,6 +74,10 @@ class Server(ABC):
     def runs(self) -> bool:
         """Tell whether the server is running, as far as the engine knows."""
         return True
+
+    def advice(self) -> str:
+        """Return the next thing to try when the server does not answer."""
+        return "If it is paused, .resume() it. Else run the cell again, or `make doctor`."
 
     @abstractmethod
     def restart(self) -> None:

@@ -7,7 +7,15 @@ from itertools import pairwise
 from typing import Any
 
 from helpers import show
-from helpers.exercises import Database, Exercise, Incorrect, NotAttempted, look, running
+from helpers.exercises import (
+    Database,
+    Exercise,
+    Incorrect,
+    NotAttempted,
+    lesson_01_deeper,
+    look,
+    running,
+)
 
 Search = Callable[..., Any]
 
@@ -277,4 +285,5 @@ EXERCISES = [
         ],
         praise="That is a search box that you can put on a page.",
     ),
+    *lesson_01_deeper.EXERCISES,
 ]
