@@ -33,7 +33,7 @@ def lab_(arguments: list[str]) -> int:
         f"--ServerApp.root_dir={paths.WORK}",
         "--LabApp.default_url=/lab/tree/00_start_here.ipynb",
         # Nothing is fetched from the network, and nothing asks whether it may.
-        "--LabApp.news_url=None",
+        f"--LabApp.app_settings_dir={paths.ROOT / 'helpers' / 'jupyterlab_settings'}",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         "--LabApp.extension_manager=readonly",
     ]

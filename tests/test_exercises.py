@@ -127,7 +127,7 @@ def notebook_mistakes(exercise: Exercise, cells: list[str]) -> list[str]:
 
 def lessons() -> dict[str, Any]:
     """Every lesson's module, by the lesson's number."""
-    files = sorted((ROOT / "helpers" / "exercises").glob("lesson_*.py"))
+    files = sorted((ROOT / "helpers" / "exercises").glob("lesson_[0-9][0-9].py"))
     numbers = [file.stem.removeprefix("lesson_") for file in files]
     return {n: importlib.import_module(f"helpers.exercises.lesson_{n}") for n in numbers}
 

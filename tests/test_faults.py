@@ -439,7 +439,7 @@ import psycopg
 with db.connect(autocommit=True) as c:
     c.execute("CREATE TABLE big (v text)")
     try:
-        while True: c.execute("INSERT INTO big SELECT repeat('x', 999) FROM generate_series(1, 999)")
+        while True: c.execute("INSERT INTO big SELECT repeat('x', 999) FROM generate_series(1, 99)")
     except psycopg.Error as problem: result = str(problem)
 """,
     "redis": """

@@ -127,10 +127,8 @@ def attach(*, lease: bool = False) -> Link | None:
         return None
     try:
         return Link(record, lease=lease)
-    except KeyError:
-        return None  # no record of ours
-    except OSError:
-        return None  # it was just about to end
+    except (KeyError, OSError):
+        return None  # no record of ours, or the supervisor was just about to end
 
 
 def start_supervisor() -> Link:

@@ -91,6 +91,7 @@ def has_words(text):
     """True when a search for this text looks for at least one word."""
     return ...
 
+
 ex2.check()
 '''
 SOLUTION_2 = STARTER_2.replace(
@@ -128,6 +129,7 @@ STARTER_3 = '''
 def search(text, page=1):
     """Return ten (id, name) pairs: the best match first."""
     return ...
+
 
 ex3.check()
 '''
