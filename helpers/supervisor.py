@@ -134,6 +134,14 @@ def has_ended(process: psutil.Process) -> bool:
         return True
 
 
+def stands_still(process: psutil.Process) -> bool:
+    """Tell whether a process is stopped (SIGSTOP), or has ended."""
+    try:
+        return has_ended(process) or bool(process.status() == psutil.STATUS_STOPPED)
+    except psutil.NoSuchProcess:
+        return True
+
+
 def listens(process: psutil.Process, port: int) -> bool:
     """Tell whether a process (or its child: Windows has launchers) listens on a port."""
     try:
@@ -384,15 +392,18 @@ class Running:
         await process.wait()
         await asyncio.to_thread(end, members[1:])
 
-    def pause(self) -> None:
+    async def pause(self) -> None:
         """Stop every process of the server from running (SIGSTOP), the parent first."""
-        stopped: set[int] = set()
-        # Once more after each round: a process may have been born while others were stopped.
-        while new := [member for member in self.members() if member.pid not in stopped]:
-            for member in new:
+        deadline = time.monotonic() + STOP_SECONDS
+        # Again until all stand still: a signal takes a moment, and a process may just be born.
+        while moving := [one for one in self.members() if not stands_still(one)]:
+            for member in moving:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     member.suspend()
-                stopped.add(member.pid)
+            if time.monotonic() > deadline:
+                self.resume()
+                raise LabError(f"{TITLES[self.kind]} could not be paused within {STOP_SECONDS} s.")
+            await asyncio.sleep(0.002)
 
     def resume(self) -> None:
         """Let a paused server run again, the parent last."""
@@ -490,7 +501,7 @@ class Supervisor:
     async def op_pause(self, request: Request, _: asyncio.StreamWriter) -> Request:
         server = self.find(request["key"])
         async with server.lock:
-            server.pause()
+            await server.pause()
         return {}
 
     async def op_resume(self, request: Request, _: asyncio.StreamWriter) -> Request:
@@ -644,7 +655,7 @@ def living(state: Path) -> dict[str, Any] | None:
 
 def try_lock(state: Path) -> IO[bytes] | None:
     """Take the state folder's lock, or return None when a supervisor or its guard holds it."""
-    lock = (state / LOCK).open("ab")
+    lock = open(state / LOCK, "ab", opener=private_opener)  # noqa: SIM115
     try:
         if sys.platform == "win32":
             import msvcrt

@@ -260,36 +260,27 @@ def enter(page: Page, target: Locator, source: str | None = None) -> None:
     page.keyboard.press("Shift+Enter")
 
 
-def test_the_lab_opens_the_first_lesson_and_asks_for_no_news(
+def test_the_lab_opens_the_first_lesson_and_stays_at_home(
     browser: BrowserContext, lab: Lab
 ) -> None:
-    """The printed address leads to the learner's own copy of 00, and to no pop-up."""
+    """The printed address leads to the learner's copy of 00; nothing asks for news."""
     with visit(browser, lab, lab.start_page) as page:
         wait_for_kernel(page, "00_start_here")
         expect(page.get_by_role("heading", name="00 · Start here")).to_be_visible()
-        # JupyterLab asks about news when it has this setting; what it may show then is shown.
+        # With these settings JupyterLab neither asks whether it may fetch news nor fetches any.
         news = "jupyterapp.serviceManager.settings.fetch('@jupyterlab/apputils-extension:{}')"
-        schema = page.evaluate(news.format("notification"))["schema"]["properties"]
-        assert schema["fetchNews"]["default"] == "false"
-        assert schema["checkForUpdates"]["default"] is False
-    assert (lab.work / "00_start_here.ipynb").exists()
-
-
-def test_everything_listens_and_speaks_on_this_machine_only(
-    browser: BrowserContext, lab: Lab
-) -> None:
-    """JupyterLab, a kernel and the servers have no connection to or from elsewhere."""
-    with visit(browser, lab, lab.start_page) as page:
-        wait_for_kernel(page, "00_start_here")
-        enter(page, cell(page, "doctor"))
-        expect(cell(page, "doctor").locator("table")).to_be_visible()
-        seen = set()
+        settings = page.evaluate(news.format("notification"))["schema"]["properties"]
+        assert settings["fetchNews"]["default"] == "false"
+        assert settings["checkForUpdates"]["default"] is False
+        # JupyterLab, the kernel and the servers neither listen nor speak to the outside.
+        ends = set()
         for process in lab.processes():
-            with suppress(psutil.NoSuchProcess):  # a server's own helper process may have ended
+            with suppress(psutil.NoSuchProcess):  # a server's helper process may have ended
                 for link in process.net_connections("inet"):
-                    seen |= {link.laddr.ip, *([link.raddr.ip] if link.raddr else [])}
-        assert "127.0.0.1" in seen
-        assert seen <= {*HERE, "::ffff:127.0.0.1"}
+                    ends |= {link.laddr.ip, *([link.raddr.ip] if link.raddr else [])}
+        assert "127.0.0.1" in ends
+        assert ends <= {*HERE, "::ffff:127.0.0.1"}
+    assert (lab.work / "00_start_here.ipynb").exists()
 
 
 @pytest.mark.parametrize("name", LESSONS)

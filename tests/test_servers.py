@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,7 @@ def test_mongodb_dates_are_aware_and_utc() -> None:
 @pytest.mark.parametrize("lesson", ["", "1", "001", "ab", "01;", "01_x", "../01", "٠١"])
 def test_a_wrong_lesson_number(lesson: str) -> None:
     """It becomes a part of names, so it is checked, and the error says what is right."""
-    with pytest.raises(lab.LabError, match="is no lesson. Use its two digits"):
+    with pytest.raises(lab.LabError, match=r"is no lesson. Use its two digits"):
         lab.postgres(lesson)
 
 
@@ -205,7 +206,7 @@ def test_postgresql_refuses_a_wrong_password() -> None:
 
 def test_redis_refuses_a_client_without_its_password() -> None:
     server = lab.redis("80").server
-    with pytest.raises(redis.AuthenticationError, match="Authentication required"):
+    with pytest.raises(redis.RedisError, match=r"Authentication required|already authenticated"):
         redis.Redis(server.host, server.port).get("t")
     with pytest.raises(redis.AuthenticationError):
         redis.Redis(server.host, server.port, password="wrong").get("t")
@@ -355,6 +356,16 @@ def states(server: Any) -> set[str]:
     return {member.status() for member in [process, *process.children(recursive=True)]}
 
 
+@contextmanager
+def paused(server: Any) -> Iterator[None]:
+    """Pause a server for a block; its clients would wait for ever if the block failed."""
+    server.pause()
+    try:
+        yield
+    finally:
+        server.resume()
+
+
 @pytest.fixture
 def place(request: pytest.FixtureRequest) -> Any:
     """A lesson's place on a private server."""
@@ -395,35 +406,35 @@ def test_pause_and_resume(place: Any) -> None:
         if place.kind == "postgresql":
             client.execute("SELECT 1")
             assert len(psutil.Process(place.server.pid).children()) > 4
-        place.server.pause()
-        try:
+        with paused(place.server):
             assert states(place.server) == {psutil.STATUS_STOPPED}
-            with pytest.raises(lab.LabError, match=r"(?s)did not answer within .*\.resume\(\) it"):
+            with pytest.raises(lab.LabError, match=r"did not answer within (.*\n)*.*resume"):
                 place.server.wait_ready(0.5)
-        finally:
-            place.server.resume()  # or the client would wait for ever
         place.server.wait_ready()
         assert psutil.STATUS_STOPPED not in states(place.server)
     assert read(place) == ["kept"]
 
 
-@each_private
+@pytest.mark.parametrize("place", ["postgresql"], indirect=True)
 def test_pause_during_work(place: Any) -> None:
     """Sessions that are at work stop too, and finish after resume()."""
-    if place.kind != "postgresql":
-        place.server.pause()
-        place.server.restart()  # also takes a paused server
-        assert read(place) == []
-        return
     with ThreadPoolExecutor(1) as pool, place.connect() as client:
         slow = pool.submit(
             lambda: client.execute("SELECT count(*) FROM generate_series(1, 3e6)").fetchone()
         )
         until(lambda: psutil.STATUS_RUNNING in states(place.server), 20, "the query")
-        place.server.pause()
-        assert states(place.server) == {psutil.STATUS_STOPPED}
-        place.server.resume()
+        with paused(place.server):
+            assert states(place.server) == {psutil.STATUS_STOPPED}
         assert slow.result(60) == (3_000_000,)
+
+
+@each_private
+def test_restart_of_a_paused_server(place: Any) -> None:
+    """restart() also gets a paused server out of its pause, with its data."""
+    write(place)
+    place.server.pause()
+    place.server.restart()
+    assert read(place) == ["kept"]
 
 
 @each_private
@@ -499,7 +510,7 @@ def test_a_shared_server_is_nobodys_to_stop(kind: str, operation: str) -> None:
 @each_private
 def test_pausing_a_dead_server_is_an_error(place: Any) -> None:
     place.server.kill()
-    with pytest.raises(lab.LabError, match="does not run. Its next use starts it"):
+    with pytest.raises(lab.LabError, match=r"does not run. Its next use starts it"):
         place.server.pause()
 
 
@@ -521,9 +532,15 @@ def notebook() -> Iterator[Kernel]:
 
 
 def test_sql_answers_with_a_table(notebook: Kernel) -> None:
-    assert notebook.run("%sql SELECT 1 AS one, 'x' AS two").split() == (
-        ["+-----+-----+", "|", "one", "|", "two", "|", "+-----+-----+", "|", "1", "|", "x", "|", "+-----+-----+"]
-    )
+    assert notebook.run("%sql SELECT 1 AS one, 'x' AS two") == "[(1, 'x')]\n"
+    table = notebook.run("print(_)").splitlines()
+    assert [line.split() for line in table] == [
+        ["+-----+-----+"],
+        ["|", "one", "|", "two", "|"],
+        ["+-----+-----+"],
+        ["|", "1", "|", "x", "|"],
+        ["+-----+-----+"],
+    ]
 
 
 def test_sql_prints_the_status_and_no_address(notebook: Kernel) -> None:
@@ -578,7 +595,7 @@ def test_sql_keeps_dollars_and_braces(notebook: Kernel) -> None:
 def test_sql_binds_a_name(notebook: Kernel) -> None:
     """:name is the Python variable, bound and not pasted; ::type is left alone."""
     notebook.run('''name = "O'Hara; DROP TABLE s"''')
-    assert "O'Hara; DROP TABLE s" in notebook.run("%sql SELECT :name::text AS v")
+    assert "O'Hara; DROP TABLE s" in notebook.run("%sql SELECT CAST(:name AS text) || 1::text AS v")
 
 
 def test_sql_result_is_a_value(notebook: Kernel) -> None:
@@ -594,7 +611,7 @@ def test_sql_deferred_errors_raise(notebook: Kernel) -> None:
         "CREATE TABLE parent (id int PRIMARY KEY);\n"
         "CREATE TABLE child (id int REFERENCES parent DEFERRABLE INITIALLY DEFERRED);"
     )
-    with pytest.raises(Failed, match="ForeignKeyViolation$") as caught:
+    with pytest.raises(Failed, match=r"ForeignKeyViolation$") as caught:
         notebook.run("%sql INSERT INTO child VALUES (1)")
     assert "Traceback" not in str(caught.value)
 
@@ -605,12 +622,12 @@ def test_sql_after_the_set_up_cell_ran_again(notebook: Kernel) -> None:
     for _ in range(2):
         set_up = "from helpers import lab; pg = lab.postgres('86'); lab.sql(pg)"
         assert notebook.run(set_up) == ""
-    with pytest.raises(Failed, match="UndefinedTable$"):
+    with pytest.raises(Failed, match=r"UndefinedTable$"):
         notebook.run("%sql SELECT * FROM s2")
-    with pytest.raises(Failed, match="UndefinedTable$"):
+    with pytest.raises(Failed, match=r"UndefinedTable$"):
         notebook.run("%%sql\nSELECT '$1', * FROM s2")
     count = "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database()"
-    assert "| 1 |" in notebook.run(f"%sql {count}")
+    assert notebook.run(f"%sql {count}") == "[(1,)]\n"
 
 
 def test_sql_interrupted_leaves_no_transaction(notebook: Kernel) -> None:
@@ -644,7 +661,7 @@ def test_sql_starts_a_dead_server_again(notebook: Kernel) -> None:
     assert shown.startswith(
         "PostgreSQL had stopped (SIGKILL). It was started again with its data.\n"
     )
-    assert "| 7 |" in shown
+    assert shown.endswith("[(7,)]\n")
     assert notebook.run("%sql INSERT INTO t VALUES (8)") == "INSERT 0 1\n"
     notebook.run("del own; lab.sql(pg)")
 

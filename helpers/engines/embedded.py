@@ -42,7 +42,7 @@ def prepare_state() -> Path:
                 f"do the servers' data. Run the lab as that user, or set LAB_STATE, {elsewhere}."
             )
         state.chmod(0o711 if is_root() else 0o700)
-        with (state / LOCK).open("ab"):
+        with open(state / LOCK, "ab", opener=private_opener):
             pass
     except OSError as problem:
         raise LabError(
