@@ -35,7 +35,7 @@ LABELS = {
     "not attempted": "Not attempted:",
     "not checked": "Could not check:",
 }
-NEXT_STEP = "Run the set-up cell, then this cell. `python -m helpers doctor` says what is wrong."
+NEXT_STEP = "Run all cells above, then this cell. `python -m helpers doctor` says what is wrong."
 # JupyterLab breaks long lines of output inside words, so they are broken here.
 _fill = partial(textwrap.fill, width=76, break_long_words=False, break_on_hyphens=False)
 _running = {"cell": ""}  # the source of the notebook cell that is running now

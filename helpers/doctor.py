@@ -54,7 +54,7 @@ def examine() -> list[dict[str, Any]]:
         free = shutil.disk_usage(state).free // 1_000_000
         add(
             "Free disk",
-            f"{free} MB at {state}",
+            f"{free / 1000:.1f} GB",
             free > ENOUGH_DISK_MB,
             f"Make room: the lessons need about {ENOUGH_DISK_MB} MB.",
         )

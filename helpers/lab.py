@@ -61,7 +61,7 @@ def doctor() -> DataFrame:
     from helpers.doctor import examine
 
     rows = [(row["what"], row["found"], "yes" if row["ok"] else row["next"]) for row in examine()]
-    return pd.DataFrame(rows, columns=["what", "found", "well"]).set_index("what")
+    return pd.DataFrame(rows, columns=["part", "found", "works"]).set_index("part")
 
 
 def sql(pg: Postgres) -> None:

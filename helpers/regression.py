@@ -159,6 +159,7 @@ def execute(path: Path) -> Any:
         kernel_name="python3",
         resources=where,
         record_timing=False,
+        coalesce_streams=True,  # a kernel splits what is printed at places that vary
         extra_arguments=["--log-level=ERROR"],
     )
     client.execute()

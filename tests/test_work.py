@@ -1,100 +1,141 @@
-"""The learner's copies in work/: filled when missing, never overwritten."""
+"""The learner's own copies: filled when missing, never overwritten, news offered beside them."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from conftest import Failed, Lab
+from test_faults import in_a_namespace
 
 from helpers import work
 from helpers.errors import LabError
-from helpers.paths import NOTEBOOKS
-
-NAME = "01_lesson.ipynb"
-
-
-def lesson(source: Path, text: str = "print(1)") -> None:
-    """Write a lesson whose cell has run, with a file beside it."""
-    source.mkdir(exist_ok=True)
-    ran = new_code_cell(text, execution_count=1, outputs=[new_output("stream", text="1\n")])
-    nbformat.write(new_notebook(cells=[new_markdown_cell("# Lesson"), ran]), source / NAME)
-    (source / "01_lesson").mkdir(exist_ok=True)
-    (source / "01_lesson" / "final.sql").write_text("SELECT 1;\n")
+from helpers.paths import NOTEBOOKS, ROOT
 
 
 @pytest.fixture
-def folders(tmp_path: Path) -> tuple[Path, Path]:
-    lesson(tmp_path / "notebooks")
-    return tmp_path / "notebooks", tmp_path / "work"
+def lessons(tmp_path: Path) -> Path:
+    """A folder with a lesson that has outputs, and a file beside it."""
+    folder = tmp_path / "notebooks"
+    (folder / "01_first" / "sub").mkdir(parents=True)
+    (folder / "01_first" / "sub" / "schema.sql").write_text("SELECT 1;\n")
+    (folder / "nbval.cfg").write_text("for authors\n")
+    write_lesson(folder, "print('é')")
+    return folder
 
 
-def test_missing_lessons_are_copied_without_their_outputs(folders: tuple[Path, Path]) -> None:
-    source, target = folders
-    assert work.fill(source, target) == [f"New in work/: {NAME}"]
-    copy = nbformat.read(target / NAME, as_version=4)
-    assert [cell.source for cell in copy.cells] == ["# Lesson", "print(1)"]
-    assert copy.cells[1].outputs == []
-    assert copy.cells[1].execution_count is None
-    assert (target / "01_lesson" / "final.sql").read_text() == "SELECT 1;\n"
+def write_lesson(folder: Path, source: str) -> None:
+    output = nbformat.v4.new_output("stream", text="stored\n")
+    cell = nbformat.v4.new_code_cell(source, execution_count=3, outputs=[output])
+    text = nbformat.v4.new_markdown_cell("Words.")
+    nbformat.write(nbformat.v4.new_notebook(cells=[text, cell]), folder / "01_first.ipynb")
 
 
-def test_a_copy_is_never_overwritten(folders: tuple[Path, Path]) -> None:
-    source, target = folders
-    work.fill(source, target)
-    (target / NAME).write_text("the learner's own")
-    (target / "01_lesson" / "final.sql").write_text("mine")
-    assert work.fill(source, target) == []
-    assert (target / NAME).read_text() == "the learner's own"
-    assert (target / "01_lesson" / "final.sql").read_text() == "mine"
+def source_of(path: Path) -> str:
+    return str(nbformat.read(path, as_version=4).cells[1].source)
 
 
-def test_a_changed_lesson_is_offered_beside_the_copy_once(folders: tuple[Path, Path]) -> None:
-    source, target = folders
-    work.fill(source, target)
-    before = (target / NAME).read_bytes()
-    lesson(source, "print(2)")
-    (line,) = work.fill(source, target)
-    assert "has changed" in line
-    assert (target / NAME).read_bytes() == before
-    beside = nbformat.read(target / "01_lesson.new.ipynb", as_version=4)
-    assert beside.cells[1].source == "print(2)"
-    assert work.fill(source, target) == []
-    lesson(source, "print(3)")  # the first offer is kept too
-    work.fill(source, target)
-    assert nbformat.read(target / "01_lesson.new.ipynb", as_version=4).cells[1].source == "print(2)"
-    assert (
-        nbformat.read(target / "01_lesson.new2.ipynb", as_version=4).cells[1].source == "print(3)"
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if path.name != work.RECORD}
+
+
+def test_missing_copies_are_made_without_outputs(lessons: Path, tmp_path: Path) -> None:
+    """The predictions are the learner's, so the answers are not in the copy."""
+    target = tmp_path / "mine" / "work"
+    assert work.fill(lessons, target) == ["New in work/: 01_first.ipynb"]
+    assert names(target) == {"01_first.ipynb", "01_first"}
+    notebook: Any = nbformat.read(target / "01_first.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.cells[0].source == "Words."
+    assert (notebook.cells[1].outputs, notebook.cells[1].execution_count) == ([], None)
+    assert source_of(target / "01_first.ipynb") == "print('é')"
+    assert (target / "01_first" / "sub" / "schema.sql").read_text() == "SELECT 1;\n"
+
+
+def test_copies_are_never_overwritten(lessons: Path, tmp_path: Path) -> None:
+    """Not the notebook, not the files beside it; and nothing is said."""
+    target = tmp_path / "work"
+    work.fill(lessons, target)
+    for path in (target / "01_first.ipynb", target / "01_first" / "sub" / "schema.sql"):
+        path.write_text("my own work")
+    assert work.fill(lessons, target) == []
+    for path in (target / "01_first.ipynb", target / "01_first" / "sub" / "schema.sql"):
+        assert path.read_text() == "my own work"
+
+
+def test_a_changed_lesson_is_offered_beside_the_copy(lessons: Path, tmp_path: Path) -> None:
+    """Once for each change; and an offer that the learner uses is not overwritten either."""
+    target = tmp_path / "work"
+    work.fill(lessons, target)
+    write_lesson(lessons, "second")
+    (line,) = work.fill(lessons, target)
+    assert "Your copy was left as it is" in line
+    assert "work/01_first.new.ipynb" in line
+    assert work.fill(lessons, target) == []
+    write_lesson(lessons, "third")
+    work.fill(lessons, target)
+    found = {name: source_of(target / name) for name in names(target) if "ipynb" in name}
+    assert found == {
+        "01_first.ipynb": "print('é')",
+        "01_first.new.ipynb": "second",
+        "01_first.new2.ipynb": "third",
+    }
+
+
+def test_a_deleted_copy_comes_back(lessons: Path, tmp_path: Path) -> None:
+    """The way to start a lesson again."""
+    target = tmp_path / "work"
+    work.fill(lessons, target)
+    (target / "01_first.ipynb").unlink()
+    assert work.fill(lessons, target) == ["New in work/: 01_first.ipynb"]
+
+
+def test_an_interrupted_copy_is_not_taken_for_a_copy(lessons: Path, tmp_path: Path) -> None:
+    """A program that ends in the middle of writing leaves no half notebook behind."""
+    target = tmp_path / "work"
+    target.mkdir()
+    source = (
+        "import os, sys; from pathlib import Path; from helpers import work\n"
+        "Path.replace = lambda *_: os._exit(9)\n"
+        "work.fill(Path(sys.argv[1]), Path(sys.argv[2]))"
     )
+    run = subprocess.run([sys.executable, "-c", source, lessons, target], cwd=ROOT, check=False)
+    assert run.returncode == 9
+    assert not (target / "01_first.ipynb").exists()
+    assert work.fill(lessons, target) == ["New in work/: 01_first.ipynb"]
 
 
-def test_a_deleted_copy_comes_back_fresh(folders: tuple[Path, Path]) -> None:
-    source, target = folders
-    work.fill(source, target)
-    (target / NAME).unlink()
-    assert work.fill(source, target) == [f"New in work/: {NAME}"]
+@pytest.mark.parametrize("text", ["", "[1]", "{", "7"])
+def test_a_damaged_record(lessons: Path, tmp_path: Path, text: str) -> None:
+    """One message that names the file."""
+    target = tmp_path / "work"
+    work.fill(lessons, target)
+    (target / work.RECORD).write_text(text)
+    with pytest.raises(LabError, match=r"\.given\.json cannot be read\. Delete it"):
+        work.fill(lessons, target)
 
 
-def test_the_real_lessons_keep_their_cells(tmp_path: Path) -> None:
-    work.fill(NOTEBOOKS, tmp_path / "work")
+def test_a_read_only_folder(lab: Lab) -> None:
+    """One message that names the folder and what to do."""
+    target = lab.folder / "work"
+    target.mkdir()
+    program = lab.program(*in_a_namespace(f"mount -t tmpfs -o ro none {target}"))
+    program.run("from pathlib import Path; from helpers import work")
+    with pytest.raises(Failed, match=r"cannot be written to .*: Read-only file system\. Make"):
+        program.run(f"work.fill(target=Path({str(target)!r}))")
+
+
+def test_the_courses_own_lessons(tmp_path: Path) -> None:
+    """Every notebook of the course is copied, runnable and without outputs."""
+    work.fill(target=tmp_path / "work")
     for path in NOTEBOOKS.glob("[0-9]*.ipynb"):
-        lesson_cells = nbformat.read(path, as_version=4).cells
-        copied = nbformat.read(tmp_path / "work" / path.name, as_version=4).cells
-        kept = [(cell.id, cell.source, cell.metadata) for cell in copied]
-        assert kept == [(cell.id, cell.source, cell.metadata) for cell in lesson_cells]
-
-
-def test_a_folder_that_cannot_be_written_is_one_clear_message(folders: tuple[Path, Path]) -> None:
-    source, target = folders
-    target.write_text("a file where the folder should be")
-    with pytest.raises(LabError, match=r"cannot be written to .*Make the folder writable"):
-        work.fill(source, target)
-
-
-def test_a_damaged_record_is_one_clear_message(folders: tuple[Path, Path]) -> None:
-    source, target = folders
-    work.fill(source, target)
-    (target / work.RECORD).write_text("{")
-    with pytest.raises(LabError, match="Delete it"):
-        work.fill(source, target)
+        copy = tmp_path / "work" / path.name
+        nbformat.validate(nbformat.read(copy, as_version=4))
+        cells = json.loads(copy.read_text(encoding="utf-8"))["cells"]
+        assert not any(cell.get("outputs") for cell in cells)
+        assert len(cells) == len(json.loads(path.read_text(encoding="utf-8"))["cells"])
