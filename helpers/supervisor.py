@@ -142,6 +142,24 @@ def stands_still(process: psutil.Process) -> bool:
         return True
 
 
+async def wake(processes: list[psutil.Process]) -> None:
+    """Let paused processes run again, a parent after its children, and wait until they do.
+
+    Until its main thread waits again, Linux may give a process's next signal to another thread,
+    which does not act on it. The wait is short: a busy process does not come to rest.
+    """
+    paused = [process for process in processes if stands_still(process)]
+    for process in reversed(paused):
+        with contextlib.suppress(psutil.Error):
+            process.resume()
+    deadline = time.monotonic() + 0.5
+    while paused and time.monotonic() < deadline:
+        await asyncio.sleep(0.002)
+        with contextlib.suppress(psutil.Error):
+            if all(process.status() == psutil.STATUS_SLEEPING for process in paused):
+                return
+
+
 def listens(process: psutil.Process, port: int) -> bool:
     """Tell whether a process (or its child: Windows has launchers) listens on a port."""
     try:
@@ -366,9 +384,7 @@ class Running:
             return
         if sys.platform == "win32":  # has no such signals; the data survives a kill
             return await self.finish(process)
-        for member in reversed(family(process.pid)):
-            with contextlib.suppress(psutil.Error):
-                member.resume()
+        await wake(family(process.pid))
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(PROGRAMS[self.kind].stop_signal)
         try:
@@ -401,15 +417,13 @@ class Running:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     member.suspend()
             if time.monotonic() > deadline:
-                self.resume()
+                await self.resume()
                 raise LabError(f"{TITLES[self.kind]} could not be paused within {STOP_SECONDS} s.")
             await asyncio.sleep(0.002)
 
-    def resume(self) -> None:
-        """Let a paused server run again, the parent last."""
-        for member in reversed(self.members()):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                member.resume()
+    async def resume(self) -> None:
+        """Let a paused server run again."""
+        await wake(self.members())
 
     def members(self) -> list[psutil.Process]:
         """Return the processes of the server. Raises LabError when it does not run."""
@@ -507,7 +521,7 @@ class Supervisor:
     async def op_resume(self, request: Request, _: asyncio.StreamWriter) -> Request:
         server = self.find(request["key"])
         async with server.lock:
-            server.resume()
+            await server.resume()
         return {}
 
     async def op_status(self, _: Request, __: asyncio.StreamWriter) -> Request:

@@ -108,12 +108,6 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def course(folder: Path) -> Course:
-    """A copy that needs one small package."""
-    return Course(folder / "course", of_the_requirements("psutil"))
-
-
-@pytest.fixture
 def uv(folder: Path) -> Path:
     """A folder for PATH in which uv is, and nothing else."""
     here = os.pathsep.join((sysconfig.get_path("scripts"), os.environ["PATH"]))
@@ -123,6 +117,19 @@ def uv(folder: Path) -> Path:
     bin_folder.mkdir()
     shutil.copy(Path(found).resolve(), bin_folder)
     return bin_folder
+
+
+@pytest.fixture
+def bare_course(folder: Path) -> Course:
+    """A copy that needs one small package."""
+    return Course(folder / "course", of_the_requirements("psutil"))
+
+
+@pytest.fixture
+def course(bare_course: Course, uv: Path) -> Course:
+    """The same, with uv on PATH, which is faster."""
+    bare_course.env["PATH"] = f"{uv}{os.pathsep}{SYSTEM_PATH}"
+    return bare_course
 
 
 def servers_answer(course: Course, folder: Path) -> None:
@@ -228,59 +235,58 @@ def test_in_any_locale(folder: Path, locale: str) -> None:
     assert run.returncode == 0, run.stderr
 
 
-def test_with_uv_on_path(course: Course, uv: Path) -> None:
+def test_with_uv_on_path(course: Course) -> None:
     """uv makes the environment and installs into it: neither venv nor pip is needed."""
-    course.env["PATH"] = f"{uv}{os.pathsep}{SYSTEM_PATH}"
     course.build()
     assert "\nuv = " in (course.venv / "pyvenv.cfg").read_text()
     assert course.has("psutil")
     assert not course.has("pip")
 
 
-def test_without_uv_on_path(course: Course) -> None:
+def test_without_uv_on_path(bare_course: Course) -> None:
     """uv is installed by pip into the environment."""
-    course.build()
-    assert course.has("psutil")
-    assert course.has("uv")
+    bare_course.build()
+    assert bare_course.has("psutil")
+    assert bare_course.has("uv")
 
 
-def test_where_uv_cannot_be_had(course: Course, folder: Path) -> None:
+def test_where_uv_cannot_be_had(bare_course: Course, folder: Path) -> None:
     """pip takes its place, and says so."""
     (folder / "constraint.txt").write_text("uv==0.0.0\n")
-    course.env["PIP_CONSTRAINT"] = str(folder / "constraint.txt")
-    assert "uv cannot be had; pip takes its place." in course.build()
-    assert course.has("psutil")
-    assert not course.has("uv")
+    bare_course.env["PIP_CONSTRAINT"] = str(folder / "constraint.txt")
+    assert "uv cannot be had; pip takes its place." in bare_course.build()
+    assert bare_course.has("psutil")
+    assert not bare_course.has("uv")
 
 
-def test_where_uv_is_broken(course: Course, folder: Path) -> None:
+def test_where_uv_is_broken(bare_course: Course, folder: Path) -> None:
     """venv and pip take the place of a uv that fails."""
     (folder / "uv").write_text("#!/bin/sh\nexit 1\n")
     (folder / "uv").chmod(0o755)
-    course.env["PATH"] = f"{folder}{os.pathsep}{SYSTEM_PATH}"
-    messages = course.build()
+    bare_course.env["PATH"] = f"{folder}{os.pathsep}{SYSTEM_PATH}"
+    messages = bare_course.build()
     assert "trying Python's venv" in messages
     assert "trying pip" in messages
-    assert course.has("psutil")
+    assert bare_course.has("psutil")
 
 
-def test_an_interrupted_build(course: Course) -> None:
+def test_an_interrupted_build(bare_course: Course) -> None:
     """SIGKILL in the middle; the next command completes the environment."""
-    first = course.start("env")
-    until((course.venv / "pyvenv.cfg").exists, 60, "the first step")
+    first = bare_course.start("env")
+    until((bare_course.venv / "pyvenv.cfg").exists, 60, "the first step")
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate()
-    assert not (course.venv / "course-stamp").exists()
-    course.build()
-    assert course.has("psutil")
+    assert not (bare_course.venv / "course-stamp").exists()
+    bare_course.build()
+    assert bare_course.has("psutil")
 
 
-def test_a_build_that_ended_before_pip_was_there(course: Course) -> None:
+def test_a_build_that_ended_before_pip_was_there(bare_course: Course) -> None:
     """The environment has a Python but no pip, as after Ctrl-C at the right moment."""
-    command = [str(BARE), "-m", "venv", "--without-pip", str(course.venv)]
+    command = [str(BARE), "-m", "venv", "--without-pip", str(bare_course.venv)]
     subprocess.run(command, check=True)
-    course.build()
-    assert course.has("psutil")
+    bare_course.build()
+    assert bare_course.has("psutil")
 
 
 def test_an_environment_whose_python_is_gone(course: Course) -> None:
@@ -322,10 +328,10 @@ def test_two_builds_at_the_same_moment(course: Course) -> None:
     assert "".join(messages).count("Preparing the environment") == 1
 
 
-def test_packages_that_cannot_be_had(course: Course) -> None:
+def test_packages_that_cannot_be_had(bare_course: Course) -> None:
     """Without a network: the installer's words, then one message; exit code 1."""
-    course.env |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull}
-    run = course.run("env")
+    bare_course.env |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull}
+    run = bare_course.run("env")
     assert run.returncode == 1
     assert "The packages could not be installed into" in run.stderr
     assert "Nothing is lost: run the same command again." in run.stderr

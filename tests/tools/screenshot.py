@@ -19,7 +19,7 @@ from playwright.sync_api import Page, sync_playwright
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from test_browser import ALL_RAN, CHROMIUM, LESSON_RUNS, NOTEBOOK, Lab, choose, visit  # noqa: E402
+from test_browser import CHROMIUM, NOTEBOOK, Lab, run_all, visit  # noqa: E402
 from test_browser import wait_for_kernel as wait_for_notebook  # noqa: E402
 
 LESSON = "01_postgresql_full_text_search"
@@ -35,8 +35,7 @@ def run(page: Page, lesson: str) -> None:
     """Run every cell of a lesson, with the folders put away."""
     wait_for_notebook(page, lesson)
     page.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
-    choose(page, "Run", "Run All Cells")
-    page.wait_for_function(ALL_RAN, timeout=LESSON_RUNS * 1000)
+    run_all(page)
     page.evaluate(f"{NOTEBOOK}.context.save()")
 
 
