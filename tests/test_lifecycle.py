@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -204,7 +205,9 @@ def start_jupyter(lab: Lab) -> tuple[psutil.Process, Path]:
 
 def open_notebook(lab: Lab, runtime: Path) -> psutil.Process:
     """Start a kernel through JupyterLab and use a server in it; return the kernel's process."""
+    import contextlib
     import json
+    import urllib.error
     import urllib.request
 
     server = json.loads(next(runtime.glob("jpserver-*.json")).read_text())
@@ -213,7 +216,14 @@ def open_notebook(lab: Lab, runtime: Path) -> psutil.Process:
         data=b"{}",
         headers={"Authorization": "token secret", "Content-Type": "application/json"},
     )
-    with until(lambda: urllib.request.urlopen(request, timeout=30), 30) as answer:
+
+    def ask() -> Any:
+        # JupyterLab writes the file just before it begins to listen.
+        with contextlib.suppress(urllib.error.URLError):
+            return urllib.request.urlopen(request, timeout=30)
+        return None
+
+    with until(ask, 60, "JupyterLab's answer") as answer:
         kernel = json.load(answer)
     file = runtime / f"kernel-{kernel['id']}.json"
     until(file.exists, 30, str(file))
