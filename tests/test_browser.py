@@ -361,14 +361,6 @@ def test_a_learner_does_the_first_exercise(browser: BrowserContext, lab: Lab) ->
         page.evaluate(f"{NOTEBOOK}.context.save()")
 
 
-def gone(process: psutil.Process) -> bool:
-    """Tell whether a process has ended; one that nobody asked about since counts as ended."""
-    try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
 def test_closing_jupyterlab_ends_everything(browser: BrowserContext, lab: Lab) -> None:
     """Control-C twice: JupyterLab, its kernels, the supervisor and the servers are gone.
 
@@ -393,7 +385,7 @@ def test_closing_jupyterlab_ends_everything(browser: BrowserContext, lab: Lab) -
     except subprocess.TimeoutExpired:
         pytest.fail(f"JupyterLab did not end within {LAB_ENDS} s:\n{lab.words()}")
     deadline = time.monotonic() + LAB_ENDS
-    while not all(map(gone, processes)) and time.monotonic() < deadline:
+    while not all(map(supervisor.has_ended, processes)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not [process for process in processes if not gone(process)]
+    assert all(map(supervisor.has_ended, processes)), processes
     assert supervisor.living(lab.state) is None

@@ -362,6 +362,12 @@ def test_a_deleted_state_folder_ends_its_servers(lab: Lab) -> None:
     program = lab.program()
     program.run(POSTGRES)
     before = lab.processes()
-    shutil.rmtree(lab.state)
+
+    def delete() -> bool:
+        # The servers remove files of their own while they end, under the eyes of rmtree.
+        shutil.rmtree(lab.state, ignore_errors=True)
+        return not lab.state.exists()
+
+    until(delete, 30, "the end of the folder")
     gone(*before)
     assert isinstance(program.run(POSTGRES), int)

@@ -25,7 +25,7 @@ from test_browser import wait_for_kernel as wait_for_notebook  # noqa: E402
 LESSON = "01_postgresql_full_text_search"
 TOP_CELL = "s1-plan"  # a query plan, then a measurement as bars
 PICTURE = ROOT / "data" / "lesson.png"
-SIZE = {"width": 1240, "height": 900}  # pixels
+SIZE = {"width": 1240, "height": 950}  # pixels
 REVIEW_SIZE = {"width": 1240, "height": 1500}
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 SCROLLER = "document.querySelector('.jp-Notebook:not(.lm-mod-hidden) .jp-WindowedPanel-outer')"
