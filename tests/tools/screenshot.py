@@ -36,6 +36,7 @@ def run(page: Page, lesson: str) -> None:
     wait_for_notebook(page, lesson)
     page.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
     run_all(page)
+    page.mouse.move(0, 0)  # a row of a table under the mouse has another colour
     page.evaluate(f"{NOTEBOOK}.context.save()")
 
 
@@ -78,7 +79,6 @@ def readme_picture(page: Page) -> None:
     page.set_viewport_size(SIZE)
     run(page, LESSON)
     scroll_to(page, TOP_CELL)
-    page.mouse.move(0, 0)
     shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     shot.quantize(256, dither=Image.Dither.NONE).save(PICTURE, optimize=True)
     print(f"{PICTURE}: {PICTURE.stat().st_size / 1000:.0f} kB")
