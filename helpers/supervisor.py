@@ -160,10 +160,10 @@ async def wake(processes: list[psutil.Process]) -> None:
                 return
 
 
-def listens(process: psutil.Process, port: int) -> bool:
+def listens(pid: int, port: int) -> bool:
     """Tell whether a process (or its child: Windows has launchers) listens on a port."""
     try:
-        for member in (process, *family(process.pid)):
+        for member in (psutil.Process(pid), *family(pid)):
             for socket_ in member.net_connections("tcp4"):
                 if socket_.status == psutil.CONN_LISTEN and socket_.laddr.port == port:
                     return True
@@ -345,7 +345,7 @@ class Running:
                 await asyncio.sleep(0.005)
                 continue
             writer.close()
-            if not listens(psutil.Process(process.pid), self.port):
+            if not listens(process.pid, self.port):
                 await asyncio.sleep(0.005)  # another program has the port: this one will end
                 continue
             self.process = process

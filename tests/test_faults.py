@@ -51,7 +51,7 @@ def start_supervisor(lab: Lab, *changes: str) -> None:
 
 
 # For 3 s a server may take to start, instead of most of a minute.
-IMPATIENT = "supervisor.START_SECONDS = 3; del sys.argv[0]"
+IMPATIENT = "supervisor.START_SECONDS = 8; del sys.argv[0]"
 # The first look at a port tells that it is free, as it was until just now.
 HASTY = """
 del sys.argv[0]
