@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 from helpers import databases, doctor, engines, paths, work
 from helpers.engines import embedded
+from helpers.engines.processes import end, end_leftovers, supervisors
 from helpers.errors import LabError
-from helpers.supervisor import end, end_leftovers, supervisors
 
 
 def env(_: list[str]) -> int:

@@ -28,7 +28,9 @@ import psutil
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect, sync_playwright
 
-from helpers import supervisor, work
+from helpers import work
+from helpers.engines.processes import has_ended
+from helpers.engines.record import living
 from helpers.exercises import lesson_00
 from helpers.paths import NOTEBOOKS, ROOT
 from helpers.regression import compared
@@ -129,7 +131,7 @@ class Lab:
     def processes(self) -> list[psutil.Process]:
         """Return JupyterLab, its kernels, the supervisor and its servers, as they run now."""
         roots = [psutil.Process(self.process.pid)]
-        if record := supervisor.living(self.state):
+        if record := living(self.state):
             roots.append(psutil.Process(record["pid"]))
         return [process for root in roots for process in (root, *root.children(recursive=True))]
 
@@ -144,7 +146,7 @@ class Lab:
                 self.process.wait()
         os.close(self.terminal)
         deadline = time.monotonic() + 60  # after a kill, the servers wait for a next user
-        while supervisor.living(self.state) and time.monotonic() < deadline:
+        while living(self.state) and time.monotonic() < deadline:
             time.sleep(0.1)
 
 
@@ -385,7 +387,7 @@ def test_closing_jupyterlab_ends_everything(browser: BrowserContext, lab: Lab) -
     except subprocess.TimeoutExpired:
         pytest.fail(f"JupyterLab did not end within {LAB_ENDS} s:\n{lab.words()}")
     deadline = time.monotonic() + LAB_ENDS
-    while not all(map(supervisor.has_ended, processes)) and time.monotonic() < deadline:
+    while not all(map(has_ended, processes)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert all(map(supervisor.has_ended, processes)), processes
-    assert supervisor.living(lab.state) is None
+    assert all(map(has_ended, processes)), processes
+    assert living(lab.state) is None

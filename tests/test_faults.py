@@ -42,7 +42,7 @@ def start_supervisor(lab: Lab, *changes: str) -> None:
     """Start the lab's supervisor, a real one, with something changed to what is rare."""
     lab.state.mkdir(mode=0o711)
     lab.env["LAB_IDLE_SECONDS"] = "60"
-    source = ["import sys; from helpers import supervisor", *changes, "supervisor.main()"]
+    source = [*changes, "from helpers import supervisor", "supervisor.main()"]
     command = [sys.executable, "-c", "\n".join(source), "helpers.supervisor", str(lab.state)]
     with (lab.state / "supervisor.log").open("wb") as log:
         process = psutil.Popen(command, cwd=lab.course, env=lab.env, stdout=log, stderr=log)
@@ -51,16 +51,16 @@ def start_supervisor(lab: Lab, *changes: str) -> None:
 
 
 # For 8 s a server may take to start, instead of most of a minute.
-IMPATIENT = "supervisor.START_SECONDS = 8; del sys.argv[0]"
+IMPATIENT = "from helpers.engines import launching; launching.START_SECONDS = 8"
 # The first look at a port tells that it is free, as it was until just now.
 HASTY = """
-del sys.argv[0]
-look, seen = supervisor.port_is_free, set()
+from helpers.engines import launching
+look, seen = launching.port_is_free, set()
 def hasty(port):
     new = port not in seen
     seen.add(port)
     return new or look(port)
-supervisor.port_is_free = hasty
+launching.port_is_free = hasty
 """
 
 

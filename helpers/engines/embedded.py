@@ -17,11 +17,13 @@ from typing import Any
 import psutil
 
 from helpers.engines import ready
+from helpers.engines.launching import START_SECONDS
+from helpers.engines.processes import disk_note, tail
 from helpers.engines.programs import TITLES, private_opener
+from helpers.engines.record import LOCK, living, try_lock
 from helpers.engines.server import Server
 from helpers.errors import LabError
 from helpers.paths import ROOT, is_root, open_to_others, state_dir
-from helpers.supervisor import LOCK, START_SECONDS, disk_note, living, tail, try_lock
 
 CALL_SECONDS = 120  # longer than any single wait inside the supervisor
 
@@ -131,7 +133,7 @@ def attach(*, lease: bool = False) -> Link | None:
         return None  # no record of ours, or the supervisor was just about to end
 
 
-def start_supervisor() -> Link:
+def start_supervisor(*options: str) -> Link:
     """Connect to the supervisor, starting one when none runs. Several may try at once."""
     state = prepare_state()
     log = state / "supervisor.log"
@@ -145,7 +147,7 @@ def start_supervisor() -> Link:
         if child is None or child.poll() == 0:  # 0: another one was faster
             with open(log, "ab", opener=private_opener) as output:
                 child = subprocess.Popen(
-                    [sys.executable, "-m", "helpers.supervisor", str(state)],
+                    [sys.executable, "-m", "helpers.supervisor", *options, str(state)],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
@@ -177,12 +179,12 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_link)
 
 
-def link() -> Link:
-    """Return this process's lease, made at first use."""
+def link(*options: str) -> Link:
+    """Return this process's lease, made at first use, with `options` for a new supervisor."""
     global _link
     with _link_lock:
         if _link is None:
-            _link = start_supervisor()
+            _link = start_supervisor(*options)
         return _link
 
 
@@ -301,6 +303,7 @@ def start_all() -> list[str]:
 
     Returns one message for each server that could not be started.
     """
+    link("--start-all")
     messages: list[str] = call("start_all")["errors"]
     return messages
 

@@ -10,9 +10,8 @@ import os
 import shutil
 import signal
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from helpers.errors import LabError
 from helpers.paths import is_root, open_to_others
@@ -47,8 +46,7 @@ appendfsync always
 """
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One command to run: its arguments and what `subprocess` needs beside them."""
 
     argv: list[str]

@@ -1,0 +1,104 @@
+"""Starting a server's process. Quick to load, because the slowest server waits for it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from helpers.engines.programs import HOST, KINDS, PROGRAMS, Step, private_opener
+from helpers.errors import LabError
+
+#: How long a program may take to be set up, and to accept connections.
+START_SECONDS = 45
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file in one step, readable by its owner only."""
+    new = path.with_name(f"{path.name}.{os.getpid()}.new")
+    with open(new, "w", opener=private_opener, encoding="utf-8") as file:
+        file.write(text)
+    new.replace(path)
+
+
+def port_is_free(port: int) -> bool:
+    """Tell whether a server could listen on this loopback port now."""
+    with socket.socket() as probe:
+        if os.name != "nt":
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except (OSError, OverflowError):
+            return False
+    return True
+
+
+def die_with_parent(death_signal: int) -> Callable[[], None] | None:
+    """Return what a child runs before its program starts: ask Linux to end it with its parent."""
+    if sys.platform != "linux":
+        return None
+    import ctypes
+
+    prctl = ctypes.CDLL(None).prctl  # looked up here: the child must not load anything
+    parent = os.getpid()
+
+    def ask() -> None:
+        prctl(1, death_signal, 0, 0, 0)  # 1 is PR_SET_PDEATHSIG
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return ask
+
+
+def spawn(step: Step, log: Path, death_signal: int) -> subprocess.Popen[bytes]:
+    """Start a command that ends with this process, its output going to `log`."""
+    with open(log, "ab", opener=private_opener) as output:
+        return subprocess.Popen(
+            step.argv,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            preexec_fn=die_with_parent(death_signal),
+            **step.options,
+        )
+
+
+def launch(kind: str, folder: Path, port: int) -> subprocess.Popen[bytes]:
+    """Start the server of a folder that is set up. It does not accept connections yet."""
+    log = folder / "server.log"
+    if log.exists() and log.stat().st_size > 2_000_000:
+        log.replace(log.with_suffix(".log.1"))
+    program = PROGRAMS[kind](folder, read_password(folder))
+    return spawn(program.command(port), log, program.death_signal)
+
+
+def read_password(folder: Path) -> str:
+    """Return the password of a server's folder."""
+    return (folder / "password").read_text(encoding="utf-8").strip()
+
+
+def remembered_port(folder: Path) -> int:
+    """Return the port that a server had last, or 0."""
+    try:
+        return int((folder / "port").read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def launch_known(state: Path) -> dict[str, tuple[subprocess.Popen[bytes], int]]:
+    """Start the shared servers that ran before; return each process with its port.
+
+    What cannot be started so is left out: the usual way finds out why and says it.
+    """
+    started = {}
+    for kind in KINDS:
+        folder = state / kind
+        port = remembered_port(folder)
+        if port and port_is_free(port):
+            with contextlib.suppress(OSError, LabError):
+                started[kind] = (launch(kind, folder, port), port)
+    return started

@@ -1,0 +1,47 @@
+"""How a running supervisor is found: its lock and its record in the state folder."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import IO, Any
+
+from helpers.engines.programs import private_opener
+
+RECORD = "supervisor.json"
+LOCK = "supervisor.lock"
+
+
+def living(state: Path) -> dict[str, Any] | None:
+    """Return the record of the supervisor that runs on this state folder, if one does.
+
+    The record may be stale and its process id another program's by now: the command line tells.
+    """
+    import psutil  # here: a supervisor that gets its lock at once does not wait for it
+
+    try:
+        record: dict[str, Any] = json.loads((state / RECORD).read_text())
+        words = psutil.Process(record["pid"]).cmdline()
+        return record if "helpers.supervisor" in words and words[-1] == str(state) else None
+    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+        return None
+
+
+def try_lock(state: Path) -> IO[bytes] | None:
+    """Take the state folder's lock, or return None when a supervisor or its guard holds it."""
+    lock = open(state / LOCK, "ab", opener=private_opener)  # noqa: SIM115
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            lock.seek(0)
+            msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        lock.close()
+        return None
+    return lock
