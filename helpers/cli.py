@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
@@ -12,6 +11,7 @@ from collections.abc import Callable
 from helpers import databases, doctor, engines, paths, work
 from helpers.engines import embedded
 from helpers.engines.processes import end, end_leftovers, supervisors
+from helpers.engines.record import LOCK, try_lock
 from helpers.errors import LabError
 
 
@@ -64,15 +64,16 @@ def down(_: list[str]) -> int:
     found = supervisors(state)
     leases = 0
     try:
-        with contextlib.suppress(OSError):  # it was just about to end
-            if link := embedded.attach():
-                leases = link.call("down", seconds=100)["leases"]
-        forced = not embedded.wait_until_gone(60)
+        leases, ended = embedded.stop_all()
+        forced = not ended
     except LabError:
         forced = True
     if forced:
-        end(supervisors(state))
-    left = end_leftovers(state)
+        end(found)
+    left = 0
+    if (state / LOCK).exists() and (lock := try_lock(state)):
+        left = end_leftovers(state)
+        lock.close()
     if forced:
         print("The supervisor did not answer. It was ended, and its servers with it.")
     elif found:

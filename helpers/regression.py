@@ -43,10 +43,7 @@ def own_lab() -> Iterator[Path]:
         yield state
     finally:
         embedded.leave()
-        if link := embedded.attach():
-            with link.socket:
-                link.call("down", seconds=60)
-            embedded.wait_until_gone(30)
+        embedded.stop_all()
         for name, value in before.items():
             os.environ.pop(name, None)
             if value is not None:

@@ -80,10 +80,7 @@ def start_and_ask() -> None:
 def stop() -> None:
     """Stop the lab and wait for it."""
     embedded.leave()
-    if link := embedded.attach():
-        link.call("down", seconds=60)
-        link.close()
-    embedded.wait_until_gone(30)
+    embedded.stop_all()
 
 
 def servers() -> None:

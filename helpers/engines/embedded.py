@@ -18,9 +18,9 @@ import psutil
 
 from helpers.engines import ready
 from helpers.engines.launching import START_SECONDS
-from helpers.engines.processes import disk_note, tail
+from helpers.engines.processes import all_end, disk_note, supervisors, tail
 from helpers.engines.programs import TITLES, private_opener
-from helpers.engines.record import LOCK, living, try_lock
+from helpers.engines.record import LOCK, living
 from helpers.engines.server import Server
 from helpers.errors import LabError
 from helpers.paths import ROOT, is_root, open_to_others, state_dir
@@ -215,25 +215,28 @@ def leave_now() -> None:
     """Give this process's lease back; the servers stop now unless somebody else uses them."""
     if _link is None:
         return
+    found = supervisors(state_dir())
     with contextlib.suppress(OSError):
         answer = _link.call("leave", seconds=10)
         leave()
         if not (answer["keep"] or answer["leases"]):
-            wait_until_gone(20)
+            all_end(found, 20)
 
 
-def wait_until_gone(seconds: float) -> bool:
-    """Wait until the supervisor and all it started have ended; False after `seconds`."""
-    state = state_dir()
-    deadline = time.monotonic() + seconds
-    while (state / LOCK).exists():
-        if lock := try_lock(state):
-            lock.close()
-            return True
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
+def stop_all() -> tuple[int, bool]:
+    """Stop the supervisor and all its servers, whoever uses them.
+
+    Returns how many programs were using them, and whether all has ended within a minute. Raises
+    LabError when the supervisor does not answer.
+    """
+    # These, and no others: a notebook may start the next supervisor at once.
+    found = supervisors(state_dir())
+    leases = 0
+    with contextlib.suppress(OSError):  # it was just about to end
+        if link := attach():
+            leases = link.call("down", seconds=100)["leases"]
+            link.close()
+    return leases, all_end(found, 60)
 
 
 class EmbeddedServer(Server):

@@ -119,6 +119,16 @@ def end(processes: list[psutil.Process], seconds: float = 10) -> None:
         time.sleep(0.01)
 
 
+def all_end(processes: list[psutil.Process], seconds: float) -> bool:
+    """Wait until all of these have ended by themselves; False after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not all(map(has_ended, processes)):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
 def end_leftovers(folder: Path | str) -> int:
     """Kill every server that still runs on this folder; return the number of processes."""
     processes = {member for process in leftovers(folder) for member in family(process.pid)}
