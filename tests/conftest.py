@@ -28,7 +28,9 @@ from helpers.paths import ROOT
 
 # Reads one program text a line, runs it, and answers with what it printed and left in `result`.
 PROGRAM = """
-import contextlib, io, json, sys
+import contextlib, io, json, signal, sys
+# As in a terminal, also when the tests run in the background of a shell, which ignores it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 space, answers = {}, sys.stdout
 for line in sys.stdin:
     printed, error = io.StringIO(), None

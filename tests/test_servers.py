@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -353,7 +353,11 @@ def test_a_wrong_namespace(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def states(server: Any) -> set[str]:
     """Return the states of all processes of a server, sessions included."""
     process = psutil.Process(server.pid)
-    return {member.status() for member in [process, *process.children(recursive=True)]}
+    found = set()
+    for member in [process, *process.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):  # a session may end while we look
+            found.add(member.status())
+    return found
 
 
 @contextmanager
