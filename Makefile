@@ -10,7 +10,7 @@ lab:     ; @$(COURSE) lab $(ARGS)
 test:    ; @$(COURSE) test $(ARGS)
 env:     ; @$(COURSE) env
 up:      ; @$(COURSE) up
-down:    ; @$(COURSE) down
+down:    ; @$(COURSE) down $(ARGS)
 status:  ; @$(COURSE) status $(ARGS)
 doctor:  ; @$(COURSE) doctor
 reset:   ; @$(COURSE) reset $(LESSON)

@@ -20,9 +20,17 @@ def env(_: list[str]) -> int:
     return 0
 
 
+def prepare() -> None:
+    """Check the engine; on Docker, pull what is missing while the progress can be seen."""
+    if engines.chosen() == "docker":
+        from helpers.engines import containers
+
+        containers.pull_missing()
+
+
 def lab_(arguments: list[str]) -> int:
     """Start the servers and JupyterLab; when it ends, stop what was started."""
-    engines.chosen()
+    prepare()
     for line in work.fill():
         print(line)
     for problem in embedded.start_all():
@@ -49,7 +57,7 @@ def lab_(arguments: list[str]) -> int:
 
 def up(_: list[str]) -> int:
     """Start the servers and keep them until `down`."""
-    engines.chosen()
+    prepare()
     embedded.call("keep")
     problems = embedded.start_all()
     show()
@@ -58,9 +66,15 @@ def up(_: list[str]) -> int:
     return 1 if problems else 0
 
 
-def down(_: list[str]) -> int:
-    """Stop the servers; by force when the supervisor does not answer."""
-    state = paths.state_dir()
+def down(arguments: list[str]) -> int:
+    """Stop the servers; by force when the supervisor does not answer.
+
+    On Docker, `--volumes` removes their data as well.
+    """
+    state = embedded.folder()
+    on_docker = engines.chosen() == "docker"
+    if "--volumes" in arguments and not on_docker:
+        raise LabError(f"Only containers have volumes. The embedded servers' data is in {state}.")
     found = supervisors(state)
     leases = 0
     try:
@@ -72,7 +86,14 @@ def down(_: list[str]) -> int:
         end(found)
     left = 0
     if (state / LOCK).exists() and (lock := try_lock(state)):
-        left = end_leftovers(state)
+        if on_docker:
+            from helpers.engines import containers
+
+            left = containers.end_leftovers(state)
+            if "--volumes" in arguments:
+                containers.remove_data(state)
+        else:
+            left = end_leftovers(state)
         lock.close()
     if forced:
         print("The supervisor did not answer. It was ended, and its servers with it.")

@@ -66,8 +66,10 @@ def examine() -> list[dict[str, Any]]:
     except LabError as problem:
         add("Engine", "unknown", False, str(problem))
         return rows
+    on_docker = engines.chosen() == "docker"
+    titles = programs.CONTAINER_TITLES if on_docker else programs.TITLES
     for kind in sorted(programs.KINDS):
-        title = programs.TITLES[kind]
+        title = titles[kind]
         try:
             server = engines.server(kind)
             add(title, f"{server.version}, ready at {server.host}:{server.port}")

@@ -1,6 +1,6 @@
 """The process that owns the embedded servers. Nothing else starts or ends one.
 
-It runs as `python -m helpers.supervisor [--start-all] STATE` in a session of its own, so that
+It runs as `python -m helpers.supervisor [--docker] [--start-all] STATE` in a session of its own:
 neither a kernel restart nor Ctrl-C in a terminal reaches it. Programs talk to it over a loopback
 socket, one JSON object a line. An open connection is a lease: the operating system closes it
 however its owner ends, so a killed kernel cannot keep a server alive. When the last lease is gone
@@ -51,12 +51,17 @@ def fail(message: str) -> NoReturn:
     sys.exit(message)
 
 
-def end_servers(state: Path) -> None:
+def end_servers(state: Path, in_containers: bool) -> None:
     """End every server that still runs on the state folder."""
-    from helpers.engines.processes import end_leftovers
-
     try:
-        end_leftovers(state)
+        if in_containers:
+            from helpers.engines import containers
+
+            containers.end_leftovers(state)
+        else:
+            from helpers.engines import processes
+
+            processes.end_leftovers(state)
     except LabError as problem:
         fail(str(problem))
 
@@ -72,16 +77,19 @@ def main() -> None:
     if lock is None:
         return
     # The lock file has a word in it while a supervisor runs, and still when it was killed.
+    in_containers = "--docker" in sys.argv
     if lock.tell():
-        end_servers(state)
+        end_servers(state, in_containers)
     for folder in [*state.glob("private-*"), *state.glob("*.new")]:
         shutil.rmtree(folder, ignore_errors=True)
     lock.write(b"running\n")
     lock.flush()
     # The slowest server takes half a second: it starts before the rest of this program is loaded.
-    launched = launch_known(state) if "--start-all" in sys.argv else {}
+    launched = {}
+    if "--start-all" in sys.argv and not in_containers:
+        launched = launch_known(state)
     guardian = subprocess.Popen(
-        [sys.executable, "-I", "-S", str(GUARD), "helpers.guard", str(state)],
+        [sys.executable, "-I", "-S", str(GUARD), "helpers.guard", *sys.argv[1:]],
         stdin=subprocess.PIPE,
         start_new_session=True,
         pass_fds=() if sys.platform == "win32" else (lock.fileno(),),
@@ -90,8 +98,14 @@ def main() -> None:
 
     from helpers.engines.service import Supervisor
 
-    asyncio.run(Supervisor(state, idle_seconds, launched).main())
-    end_servers(state)
+    if in_containers:
+        from helpers.engines.containers import Contained
+
+        service = Supervisor(state, idle_seconds, launched, Contained)
+    else:
+        service = Supervisor(state, idle_seconds, launched)
+    asyncio.run(service.main())
+    end_servers(state, in_containers)
     lock.truncate(0)
     guardian.communicate(b"clean")
 

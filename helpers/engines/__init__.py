@@ -2,28 +2,54 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import subprocess
 
 from helpers.engines.server import Server
 from helpers.errors import LabError
+from helpers.paths import ROOT, state_dir
 
 ENGINES = ("auto", "embedded", "docker", "external")
 
 
 def chosen() -> str:
-    """Return the engine that `LAB_ENGINE` names, checked.
+    """Return the engine that `LAB_ENGINE` names, or that auto finds.
 
     Raises LabError for a name that is no engine.
     """
     name = os.environ.get("LAB_ENGINE") or "auto"
     if name not in ENGINES:
         raise LabError(f"LAB_ENGINE is {name!r}. Choose one of: {', '.join(ENGINES)}.")
-    if name in ("docker", "external"):
+    if name == "external":
         raise LabError(
-            f"This version of the course does not have the {name} engine yet. "
+            "This version of the course does not have the external engine yet. "
             "Leave ENGINE out: the embedded engine needs nothing else."
         )
-    return "embedded"
+    if name == "auto":
+        return "docker" if containers_run() else "embedded"
+    return name
+
+
+@functools.cache
+def containers_run() -> bool:
+    """Tell whether this course's containers run: the lab's own, or ones started by hand.
+
+    Asked once in a process, so that a notebook stays on one engine.
+    """
+    from helpers.engines.record import living
+
+    if living(state_dir() / "docker"):
+        return True
+    if os.environ.get("LAB_STATE"):  # another lab: the containers started by hand are not its own
+        return False
+    mark = f"label=com.docker.compose.project.working_dir={ROOT}"
+    command = ["docker", "ps", "--quiet", "--filter", mark]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return False  # no Docker, or none that answers
+    return bool(found.stdout.strip())
 
 
 def server(kind: str, *, private_for: str | None = None) -> Server:
@@ -32,9 +58,8 @@ def server(kind: str, *, private_for: str | None = None) -> Server:
     `private_for` is the number of the lesson that wants a server of its own. Raises LabError
     when the engine cannot give one.
     """
-    chosen()
-    from helpers.engines.embedded import EmbeddedServer
+    from helpers.engines import embedded
 
-    made = EmbeddedServer(kind, private_for)
+    made = embedded.make(kind, private_for)
     made.use()
     return made

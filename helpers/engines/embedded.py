@@ -19,7 +19,7 @@ import psutil
 from helpers.engines import ready
 from helpers.engines.launching import START_SECONDS
 from helpers.engines.processes import all_end, disk_note, supervisors, tail
-from helpers.engines.programs import TITLES, private_opener
+from helpers.engines.programs import CONTAINER_TITLES, TITLES, private_opener
 from helpers.engines.record import LOCK, living
 from helpers.engines.server import Server
 from helpers.errors import LabError
@@ -28,16 +28,23 @@ from helpers.paths import ROOT, is_root, open_to_others, state_dir
 CALL_SECONDS = 120  # longer than any single wait inside the supervisor
 
 
+def folder() -> Path:
+    """Return the folder of the engine's supervisor: each engine has its own."""
+    from helpers import engines
+
+    return state_dir() / "docker" if engines.chosen() == "docker" else state_dir()
+
+
 def prepare_state() -> Path:
     """Create the state folder and return it. Raise LabError when that cannot be done."""
-    state = state_dir()
+    state = folder()
     elsewhere = "for example LAB_STATE=/var/lib/database-course/mine"
     try:
-        for folder in reversed([state, *state.parents]):
-            if not folder.exists():
-                folder.mkdir(exist_ok=True)
+        for part in reversed([state, *state.parents]):
+            if not part.exists():
+                part.mkdir(exist_ok=True)
                 # Root's PostgreSQL runs as another user, which must pass through.
-                folder.chmod(0o711 if is_root() else 0o700)
+                part.chmod(0o711 if is_root() else 0o700)
         if hasattr(os, "geteuid") and (owner := state.stat().st_uid) != os.geteuid():
             raise LabError(
                 f"The lab's state folder {state} belongs to another user (number {owner}), and so "
@@ -51,7 +58,7 @@ def prepare_state() -> Path:
             f"The lab cannot write its state to {state}: {problem.strerror}. "
             "Set LAB_STATE to a folder that you can write to."
         ) from None
-    if is_root() and not open_to_others(state):
+    if is_root() and state == state_dir() and not open_to_others(state):
         raise LabError(
             f"PostgreSQL refuses to run as root, and the user it runs as cannot enter {state}. "
             f"Set LAB_STATE to a folder that every user can enter, {elsewhere}."
@@ -124,7 +131,7 @@ class Link:
 
 def attach(*, lease: bool = False) -> Link | None:
     """Connect to the supervisor that runs, or return None when none does."""
-    record = living(state_dir())
+    record = living(folder())
     if record is None:
         return None
     try:
@@ -136,6 +143,8 @@ def attach(*, lease: bool = False) -> Link | None:
 def start_supervisor(*options: str) -> Link:
     """Connect to the supervisor, starting one when none runs. Several may try at once."""
     state = prepare_state()
+    if state != state_dir():
+        options = ("--docker", *options)
     log = state / "supervisor.log"
     child: subprocess.Popen[bytes] | None = None
     deadline = time.monotonic() + START_SECONDS
@@ -215,7 +224,7 @@ def leave_now() -> None:
     """Give this process's lease back; the servers stop now unless somebody else uses them."""
     if _link is None:
         return
-    found = supervisors(state_dir())
+    found = supervisors(folder())
     with contextlib.suppress(OSError):
         answer = _link.call("leave", seconds=10)
         leave()
@@ -230,7 +239,7 @@ def stop_all() -> tuple[int, bool]:
     LabError when the supervisor does not answer.
     """
     # These, and no others: a notebook may start the next supervisor at once.
-    found = supervisors(state_dir())
+    found = supervisors(folder())
     leases = 0
     with contextlib.suppress(OSError):  # it was just about to end
         if link := attach():
@@ -311,8 +320,29 @@ def start_all() -> list[str]:
     return messages
 
 
+class DockerServer(EmbeddedServer):
+    """A container that the supervisor runs."""
+
+    engine = "docker"
+
+    def __init__(self, kind: str, lesson: str | None = None) -> None:
+        super().__init__(kind, lesson)
+        self.title = CONTAINER_TITLES[kind]
+
+    def advice(self) -> str:
+        return Server.advice(self)
+
+    def logs(self, lines: int = 20) -> str:
+        return str(call("logs", key=self.key, lines=lines)["text"])
+
+
+def make(kind: str, lesson: str | None = None) -> EmbeddedServer:
+    """Return a server of the engine that was chosen; see `EmbeddedServer`."""
+    return (EmbeddedServer if folder() == state_dir() else DockerServer)(kind, lesson)
+
+
 def version_of(known: dict[str, Any]) -> str:
     """Ask a server of the supervisor's status answer for its version. Raises NotReady."""
-    server = EmbeddedServer(known["kind"])
+    server = make(known["kind"])
     server._take(known)
     return ready.ask(server, 2)

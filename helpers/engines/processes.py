@@ -34,7 +34,7 @@ def disk_note(folder: Path, log: str = "") -> str:
     return f"The disk is full: {free // 1_000_000} MB are free at {folder}. Make room, try again."
 
 
-def leftovers(folder: Path | str) -> list[psutil.Process]:
+def leftovers(folder: Path) -> list[psutil.Process]:
     """Return the server processes that run on this folder, by their command lines.
 
     This needs no record of process ids, so a stale record or a reused id cannot mislead it.
@@ -129,7 +129,7 @@ def all_end(processes: list[psutil.Process], seconds: float) -> bool:
     return True
 
 
-def end_leftovers(folder: Path | str) -> int:
+def end_leftovers(folder: Path) -> int:
     """Kill every server that still runs on this folder; return the number of processes."""
     processes = {member for process in leftovers(folder) for member in family(process.pid)}
     end(list(processes))

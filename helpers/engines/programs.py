@@ -18,8 +18,13 @@ from helpers.paths import is_root, open_to_others
 
 USER = "lab"
 HOST = "127.0.0.1"
+#: Below the ports that systems give to outgoing connections, so that a server which is
+#: started again usually finds its port free.
+PORTS = range(20_000, 32_000)
 KINDS = ("mongodb", "postgresql", "redis")  # the slowest to start comes first
 TITLES = {"postgresql": "PostgreSQL", "redis": "Redis", "mongodb": "MongoDB stand-in (SecantusDB)"}
+
+CONTAINER_TITLES = {**TITLES, "mongodb": "MongoDB"}
 
 POSTGRES_SETTINGS = """
 # Set by the course.

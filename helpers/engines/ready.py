@@ -78,7 +78,9 @@ def _mongodb(server: Server, seconds: float) -> str:
         socketTimeoutMS=round(seconds * 1000),
     )
     try:
-        client.admin.command("ping")
+        # A replica set of one takes writes only some time after it answers.
+        if not client.admin.command("hello").get("isWritablePrimary"):
+            raise NotReady("the server does not take writes yet")
         return str(client.server_info()["version"])
     except PyMongoError as problem:
         raise NotReady(str(problem)) from problem

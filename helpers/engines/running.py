@@ -35,14 +35,11 @@ from helpers.engines.processes import (
     stands_still,
     tail,
 )
-from helpers.engines.programs import HOST, PROGRAMS, TITLES
+from helpers.engines.programs import HOST, PORTS, PROGRAMS, TITLES
 from helpers.engines.programs import USER as SERVER_USER
 from helpers.errors import LabError
 
 STOP_SECONDS = 15
-#: Below the ports that systems give to outgoing connections, so that a server which is
-#: started again usually finds its port free.
-PORTS = range(20_000, 32_000)
 
 
 async def wake(processes: list[psutil.Process]) -> None:
@@ -249,6 +246,15 @@ class Running:
         """Kill a process and its children; wait until they are gone."""
         await asyncio.to_thread(end, family(process.pid) if process.poll() is None else [])
         process.poll()  # removes the zombie
+
+    async def remove(self) -> None:
+        """End the server and remove its data."""
+        await self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def logs(self, lines: int) -> str:
+        """Return the last lines of the server's log."""
+        return tail(self.log, lines)
 
     async def pause(self) -> None:
         """Stop every process of the server from running (SIGSTOP), the parent first."""

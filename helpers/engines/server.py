@@ -62,7 +62,7 @@ class Server(ABC):
                 if late or not self.runs():
                     what = f"did not answer within {seconds:g} s" if late else "has stopped"
                     raise LabError(
-                        f"{self.title} {what} ({type(problem.__cause__).__name__}). "
+                        f"{self.title} {what} ({type(problem.__cause__ or problem).__name__}). "
                         f"Its log ends with:\n{self.logs()}\n{self.advice()}"
                     ) from None
                 time.sleep(0.01)

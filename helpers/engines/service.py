@@ -7,14 +7,13 @@ import contextlib
 import json
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from helpers.engines.launching import write_private
 from helpers.engines.processes import disk_note
@@ -23,6 +22,9 @@ from helpers.engines.record import RECORD
 from helpers.engines.running import Running
 from helpers.errors import LabError
 
+if TYPE_CHECKING:
+    from helpers.engines.containers import Contained
+
 Request = dict[str, Any]
 Launched = dict[str, tuple[subprocess.Popen[bytes], int]]
 
@@ -30,11 +32,18 @@ Launched = dict[str, tuple[subprocess.Popen[bytes], int]]
 class Supervisor:
     """Answers clients, counts their leases and stops everything when the last one is gone."""
 
-    def __init__(self, state: Path, idle_seconds: float, launched: Launched) -> None:
+    def __init__(
+        self,
+        state: Path,
+        idle_seconds: float,
+        launched: Launched,
+        make: Callable[[str, str, Path], Running | Contained] = Running,
+    ) -> None:
         self.state = state
         self.token = secrets.token_urlsafe(32)
         self.idle_seconds = idle_seconds
-        self.servers: dict[str, Running] = {}
+        self.make = make
+        self.servers: dict[str, Running | Contained] = {}
         self.leases: set[asyncio.StreamWriter] = set()
         self.owners: dict[str, asyncio.StreamWriter] = {}  # private servers
         self.keep = False
@@ -44,10 +53,10 @@ class Supervisor:
         for kind in launched:
             self.find(kind).launched = launched[kind]
 
-    def find(self, key: str) -> Running:
+    def find(self, key: str) -> Running | Contained:
         """Return a server by its key; a shared one is made at its first use."""
         if key in KINDS and key not in self.servers:
-            self.servers[key] = Running(key, key, self.state / key)
+            self.servers[key] = self.make(key, key, self.state / key)
         try:
             return self.servers[key]
         except KeyError:
@@ -67,7 +76,7 @@ class Supervisor:
                 await server.start()
             return server.describe()
 
-    async def start(self, server: Running) -> None:
+    async def start(self, server: Running | Contained) -> None:
         """Wait for a server that is on its way. The client that asks for it hears of problems."""
         async with server.lock:
             with contextlib.suppress(LabError, OSError):
@@ -87,7 +96,7 @@ class Supervisor:
         for key in [k for k, o in self.owners.items() if o is owner and k.startswith(start)]:
             await self.discard(key)
         key = start + secrets.token_hex(4)
-        server = self.servers[key] = Running(key, kind, self.state / key)
+        server = self.servers[key] = self.make(key, kind, self.state / key)
         self.owners[key] = owner
         async with server.lock:
             try:
@@ -95,7 +104,7 @@ class Supervisor:
             except BaseException:
                 self.servers.pop(key, None)
                 self.owners.pop(key, None)
-                shutil.rmtree(server.folder, ignore_errors=True)
+                await server.remove()
                 raise
             return server.describe()
 
@@ -124,7 +133,15 @@ class Supervisor:
             await server.resume()
         return {}
 
+    async def op_logs(self, request: Request, _: asyncio.StreamWriter) -> Request:
+        server = self.find(request["key"])
+        return {"text": await asyncio.to_thread(server.logs, request["lines"])}
+
     async def op_status(self, _: Request, __: asyncio.StreamWriter) -> Request:
+        for server in self.servers.values():
+            if not server.lock.locked():
+                async with server.lock:
+                    await server.note_end()
         servers = [s.describe() for s in self.servers.values() if s.alive]
         return {"servers": servers, "keep": self.keep, "leases": len(self.leases)}
 
@@ -149,10 +166,9 @@ class Supervisor:
         server = self.servers.pop(key, None)
         if server is not None:
             async with server.lock:
-                await server.kill()
-            shutil.rmtree(server.folder, ignore_errors=True)
+                await server.remove()
 
-    async def stop(self, server: Running) -> None:
+    async def stop(self, server: Running | Contained) -> None:
         async with server.lock:
             await server.stop()
 
