@@ -31,6 +31,7 @@ IGNORED = "nbval-ignore-output"
 @contextmanager
 def own_lab() -> Iterator[Path]:
     """Run the block with servers and a state folder of its own; remove both at the end."""
+    from helpers import engines
     from helpers.engines import embedded
 
     before = {name: os.environ.get(name) for name in ("LAB_STATE", "LAB_NAMESPACE")}
@@ -44,6 +45,10 @@ def own_lab() -> Iterator[Path]:
     finally:
         embedded.leave()
         embedded.stop_all()
+        if engines.chosen() == "docker":
+            from helpers.engines import containers
+
+            containers.remove_data(embedded.folder())
         for name, value in before.items():
             os.environ.pop(name, None)
             if value is not None:

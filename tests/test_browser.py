@@ -39,7 +39,10 @@ PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, PROGRAMS)), None)
 REQUIRED = os.environ.get("LAB_REQUIRE_BROWSER") == "1"
 NO_BROWSER = f"no browser: none of {', '.join(PROGRAMS)} is on PATH"
-pytestmark = pytest.mark.skipif(CHROMIUM is None and not REQUIRED, reason=NO_BROWSER)
+pytestmark = [
+    pytest.mark.embedded,
+    pytest.mark.skipif(CHROMIUM is None and not REQUIRED, reason=NO_BROWSER),
+]
 
 # Limits in seconds. They say when to give up, not how long something takes.
 LAB_STARTS, PAGE_ANSWERS, LESSON_RUNS, LAB_ENDS = 90, 60, 240, 20

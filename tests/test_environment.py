@@ -26,6 +26,8 @@ from helpers import environment
 from helpers.errors import LabError
 from helpers.paths import ROOT
 
+pytestmark = pytest.mark.embedded
+
 COURSE = ("helpers", "notebooks", "requirements.txt", "constraints.txt", "Makefile")
 #: What the servers and their clients need, of all the requirements.
 SERVERS = ("psutil", "psycopg", "redis", "pymongo", "celerp", "falkordb", "SecantusDB")

@@ -29,6 +29,8 @@ from conftest import (
     until,
 )
 
+pytestmark = pytest.mark.embedded
+
 AGAIN = "{} had stopped (SIGKILL). It was started again with its data.\n"
 TITLES = {"postgresql": "PostgreSQL", "redis": "Redis", "mongodb": "MongoDB stand-in (SecantusDB)"}
 

@@ -239,7 +239,7 @@ class Contained:
         """Return an error with the last words and the next thing to try."""
         memory = "" if self.container is None else self.out_of_memory()
         if memory:
-            next_step = f"{memory} Set LAB_MEMORY to more."
+            next_step = f"It ran {memory}. Set LAB_MEMORY to more."
         elif "no space left on device" in words.lower():
             next_step = "Docker's disk is full. Make room (docker system df shows what is used)."
         elif any(
@@ -251,12 +251,12 @@ class Contained:
         return LabError(f"{TITLES[self.kind]} {what}. Its last words:\n{words}\n{next_step}")
 
     def out_of_memory(self) -> str:
-        """Return a sentence when the container was killed for using too much memory."""
+        """Return some words when the container was killed for using too much memory."""
         assert self.container is not None
         if not self.container.attrs["State"].get("OOMKilled"):
             return ""
         limit = self.container.attrs["HostConfig"]["Memory"] // 1024**2
-        return f"It ran out of memory: its limit is {limit} MB."
+        return f"out of memory: its limit is {limit} MB"
 
     async def compose(self, *arguments: str) -> tuple[int, str]:
         """Run Compose on this server's project; return its exit code and what it said."""
@@ -287,6 +287,15 @@ class Contained:
             if found is not None:
                 self.adopt(found)
                 return
+        if self.container is None:
+            # A notebook does not pull: nobody would see the progress.
+            image = (await asyncio.to_thread(images))[self.kind]
+            try:
+                await asyncio.to_thread(client.images.get, image)
+            except ImageNotFound:
+                raise LabError(
+                    f"The image {image} is not here yet. `make up ENGINE=docker` pulls it."
+                ) from None
         try:
             await self.make(client)
             await self.wait_until_ready()
