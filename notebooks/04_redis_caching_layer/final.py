@@ -254,8 +254,11 @@ class Cache:
 
         Raises RedisError when Redis fails: then the old value may live until its ttl ends.
         """
-        self.flights.pop(key, None)
-        await self.client.delete(*self._names(key))
+        try:
+            await self.client.delete(*self._names(key))
+        finally:
+            # Now, not before: a call during the deletion may have read the old value.
+            self.flights.pop(key, None)
 
     async def allow(self, name: str, limit: int, window: float) -> float:
         """Count a request; return 0, or the seconds to wait when limit is reached in window.
