@@ -16,6 +16,7 @@ from helpers.exercises import (
     Incorrect,
     NotAttempted,
     end_uncommitted,
+    lesson_06_deeper,
     look,
     running,
 )
@@ -376,4 +377,5 @@ EXERCISES = [
         ],
         praise="Kill it wherever you like: the next run goes on where this one stopped.",
     ),
+    *lesson_06_deeper.EXERCISES,
 ]

@@ -26,7 +26,7 @@ from pathlib import Path
 import psycopg
 
 WORKERS, INTERVAL = 6, 0.040  # 150 requests a second
-MARGIN = 0.3  # seconds of traffic before and after the block
+MARGIN = 0.25  # seconds of traffic before and after the block
 USERS = 200_000
 HERE = Path(__file__).resolve().parent
 STATEMENTS = {
@@ -37,10 +37,11 @@ STATEMENTS = {
 KINDS = ("read", "login", "read", "join")
 
 
-def new_users(pg):
-    """Make the table users anew (users.sql): 200,000 rows, and no migration has run."""
+def new_users(pg, rows=USERS):
+    """Make the table users anew (users.sql), as if no migration had ever run."""
+    text = (HERE / "users.sql").read_text().replace("200000", str(rows))
     with closing(pg.connect(autocommit=True)) as connection:
-        connection.execute((HERE / "users.sql").read_bytes())
+        connection.execute(text)
         connection.execute("VACUUM ANALYZE users")
 
 
@@ -51,19 +52,24 @@ class Traffic:
     steps: (name, started, ended) of each step. All times in seconds of time.monotonic().
     """
 
-    def __init__(self, pg, **statements):
-        """Args: what lab.postgres() returned; SQL in place of some of STATEMENTS."""
-        self.pg, self.statements = pg, {**STATEMENTS, **statements}
+    def __init__(self, pg, table="users", options="", **statements):
+        """Args: what lab.postgres() returned; the table; a connection's options, such as
+        "-c lock_timeout=400ms"; SQL in place of some of STATEMENTS.
+        """
+        own = {kind: sql.replace("users", table) for kind, sql in STATEMENTS.items()}
+        self.pg, self.table, self.options = pg, table, options
+        self.statements = own | statements
         self.log, self.steps = [], []
 
     def __enter__(self):
         """Start the process; it is in full swing when this returns."""
-        self.logins_before = self._logins()
+        self.logins_before, self._users = self._logins(), self._ask("max(id)")[0][0]
         command = [sys.executable, __file__]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self.process = subprocess.Popen(command, **pipes)
         # Through the pipe, because everybody can read a process's command line.
-        order = {"dsn": self.pg.dsn, "run": uuid.uuid4().hex, "statements": self.statements}
+        order = {"dsn": self.pg.dsn, "options": self.options, "run": uuid.uuid4().hex}
+        order |= {"statements": self.statements, "users": self._users}
         self.process.stdin.write(json.dumps(order) + "\n")
         self.process.stdin.flush()
         if self.process.stdout.readline() != "ready\n":
@@ -77,7 +83,7 @@ class Traffic:
         output, _ = self.process.communicate()
         self.log = json.loads(output)
         done = [request for request in self.log if not request["error"]]
-        self.lost = self._lost(done) if self.statements == STATEMENTS else None
+        self.lost = self._lost(done)
 
     @contextmanager
     def step(self, name):
@@ -108,12 +114,18 @@ class Traffic:
         answers = sorted(request["ended"] for request in self.log)
         return max(later - earlier for earlier, later in itertools.pairwise(answers))
 
-    def _logins(self):
+    def _ask(self, what, parameters=None):
         with closing(self.pg.connect()) as connection:
-            return dict(connection.execute("SELECT id, logins FROM users WHERE logins > 0"))
+            return connection.execute(f"SELECT {what} FROM {self.table}", parameters).fetchall()
+
+    def _logins(self):
+        return {id: logins for id, logins in self._ask("id, logins") if logins}
 
     def _lost(self, done):
-        """How many writes were answered with success and are not in the table."""
+        """How many writes were answered with success and are not in the table.
+
+        Counts log-ins that are too many as well, so no other application may run meanwhile.
+        """
         expected = dict(self.logins_before)
         for request in done:
             if request["kind"] == "login":
@@ -121,9 +133,8 @@ class Traffic:
         found = self._logins()
         missing = sum(abs(expected.get(id, 0) - found.get(id, 0)) for id in expected | found)
         joined = [request["email"] for request in done if request["kind"] == "join"]
-        query = "SELECT count(*) FROM users WHERE email = ANY (%s)"
-        with closing(self.pg.connect()) as connection:
-            return missing + len(joined) - connection.execute(query, [joined]).fetchone()[0]
+        (stored,) = self._ask("count(*) FILTER (WHERE email = ANY (%s))", [joined])[0]
+        return missing + len(joined) - stored
 
     def picture(self, title):
         """Draw every request: when it was due, how long it took; and the steps above."""
@@ -145,9 +156,13 @@ class Traffic:
                 axes.scatter(x, y, s=16 if error else 5, color=colour, marker=marker, lw=1)
             axes.set_xlim(0, max(request["ended"] for request in log) - begin)
             for number, (name, started, ended) in enumerate(steps):
-                axes.axvspan(started - begin, ended - begin, color=show.EDGE, alpha=0.45, lw=0)
-                place = axes.transData.transform(((started - begin), 1))[0] / 2
-                page.text(place, 78 + 14 * (number % 3), name, fontsize=8.5, **show.BOLD)
+                left, right = started - begin, ended - begin
+                axes.axvspan(left, right, color=show.SHADE, lw=0, zorder=0)
+                axes.axvline(left, color=show.GREY, lw=1, zorder=0.5)
+                axes.axvline(right, color=show.GREY, lw=1, zorder=0.5)
+                x = axes.transData.transform((left, 1))[0] / 2
+                side = "left" if x < 500 else "right"
+                page.text(x, 106 - 14 * (number % 2), name, fontsize=8.5, ha=side, **show.BOLD)
             page.text(20, 54, "each dot is a request: due when, took how long", **show.SMALL)
             if self.failed:
                 page.text(700, 54, f"× failed: {len(self.failed):,}", ha="right", color=show.RED)
@@ -160,7 +175,9 @@ class Traffic:
 def work(worker, order, begin, stop, log):
     """Do one worker's requests until `stop`; a request that is due is done in any case."""
     numbers = random.Random(worker)
-    connection = psycopg.connect(order["dsn"], autocommit=True, application_name="application")
+    connection = psycopg.connect(
+        order["dsn"], autocommit=True, application_name="application", options=order["options"]
+    )
     with closing(connection):
         for count in itertools.count():
             due = begin + count * INTERVAL + worker * INTERVAL / WORKERS
@@ -168,7 +185,8 @@ def work(worker, order, begin, stop, log):
             if stop.is_set() and due >= stop.time:
                 break
             kind = KINDS[(count + worker) % len(KINDS)]
-            request = {"kind": kind, "id": numbers.randint(1, USERS), "due": due, "error": None}
+            request = {"kind": kind, "id": numbers.randint(1, order["users"]), "due": due}
+            request["error"] = None
             request["email"] = f"{order['run']}-{worker}-{count}@example.com"
             request["started"] = time.monotonic()
             try:
