@@ -163,7 +163,8 @@ class Traffic:
                 x = axes.transData.transform((left, 1))[0] / 2
                 side = "left" if x < 500 else "right"
                 page.text(x, 106 - 14 * (number % 2), name, fontsize=8.5, ha=side, **show.BOLD)
-            page.text(20, 54, "each dot is a request: due when, took how long", **show.SMALL)
+            what = "each dot is a request: when it was due, and how long it took"
+            page.text(20, 54, what, **show.SMALL)
             if self.failed:
                 page.text(700, 54, f"× failed: {len(self.failed):,}", ha="right", color=show.RED)
             return 384
