@@ -1,0 +1,706 @@
+"""Exercises 4 to 9 of lesson 06, one for each section of "Going deeper"."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+
+from helpers.exercises import (
+    Database,
+    Exercise,
+    Incorrect,
+    NotAttempted,
+    end_uncommitted,
+    look,
+    running,
+)
+from helpers.paths import NOTEBOOKS
+
+STATEMENTS = '# Your statements go here, each as connection.execute("...")'
+
+
+def starter(number: int, what: str) -> str:
+    """Return the starter of an exercise that changes a table of its own."""
+    return f"""
+ex{number}.start()  # {what}
+
+connection = pg.connect(autocommit=True)
+{STATEMENTS}
+
+ex{number}.check()
+connection.close()
+"""
+
+
+def statements(start: str, *lines: str) -> str:
+    """Return the starter with these statements in it."""
+    return start.replace(STATEMENTS, "\n".join(f'connection.execute("""{s}""")' for s in lines))
+
+
+def only_database(number: str) -> Callable[[], dict[str, Any]]:
+    """Return a set-up that gives an empty database, as the section's set-up cell does."""
+
+    def setup() -> dict[str, Any]:
+        from helpers import lab
+
+        return {"pg": lab.postgres(number)}
+
+    return setup
+
+
+def changed(cell: str, old: str, new: str) -> str:
+    """Return a cell with one mistake in it."""
+    assert old in cell, old
+    return cell.replace(old, new)
+
+
+# 4: patience.
+
+STARTER_4 = '''
+def patiently(connection, sql):
+    """Run the statement; give up a place in the queue after half a second, and come back."""
+    ...
+
+
+ex4.check()
+'''
+FUNCTION_4 = """
+    connection.execute("SET lock_timeout = '500ms'")
+    while True:
+        try:
+            connection.execute(sql)
+            return
+        except psycopg.errors.LockNotAvailable:
+            time.sleep(random.uniform(0.1, 0.3))
+"""
+SOLUTION_4 = STARTER_4.replace("    ...\n", FUNCTION_4.lstrip("\n"))
+SOLUTION_4 = "\nimport random\nimport time\n\nimport psycopg\n\n" + SOLUTION_4
+WAITING = "SELECT wait_event_type IS NOT DISTINCT FROM 'Lock' FROM pg_stat_activity WHERE pid = %s"
+PATIENCE = 2.5  # seconds in one queue: half a second was asked for, and a machine can be slow
+
+
+def check_patiently(pg: Database, patiently: Callable[..., object]) -> None:
+    """Hold a lock until the function has given up twice; then it must succeed."""
+    raised: list[Exception] = []
+    with look(pg) as observer, pg.connect() as holder, pg.connect(autocommit=True) as work:
+        observer.execute("DROP TABLE IF EXISTS ex4_users")
+        observer.execute("CREATE TABLE ex4_users (id int)")
+        holder.execute("SELECT * FROM ex4_users")
+        before = work.execute("SHOW lock_timeout").fetchone()
+        pid = work.info.backend_pid
+
+        def run() -> None:
+            try:
+                patiently(work, "ALTER TABLE ex4_users ADD COLUMN note text")
+            except Exception as error:
+                raised.append(error)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        try:
+            _watch(observer, pid, thread)
+            holder.rollback()
+            thread.join(10)
+        finally:
+            holder.rollback()
+            if thread.is_alive():
+                observer.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+                thread.join(5)
+        if raised:
+            raise raised[0]
+        after = observer.execute(
+            "SELECT count(*) FROM pg_attribute "
+            "WHERE attrelid = 'ex4_users'::regclass AND attname = 'note'"
+        ).fetchone()
+    if after != (1,):
+        if before is not None and not thread.is_alive() and not _attempted(pg, patiently):
+            raise NotAttempted("Your function did nothing.")
+        raise Incorrect("Your function returned, but the statement has not been done.")
+
+
+def _watch(observer: Any, pid: int, thread: threading.Thread) -> None:
+    """Return when the session has given up its place in the queue twice, or its thread ended."""
+    given_up, since = 0, None
+    deadline = time.monotonic() + 12
+    while thread.is_alive() and given_up < 2 and time.monotonic() < deadline:
+        (waiting,) = observer.execute(WAITING, [pid]).fetchone() or (False,)
+        if waiting and since is None:
+            since = time.monotonic()
+        elif not waiting and since is not None:
+            given_up, since = given_up + 1, None
+        if since is not None and time.monotonic() - since > PATIENCE:
+            raise Incorrect(
+                f"After {PATIENCE} s your statement still stood in the queue, and everybody "
+                "behind it. It needs a limit, and a pause between two attempts."
+            )
+        time.sleep(0.005)
+
+
+def _attempted(pg: Database, patiently: Callable[..., object]) -> bool:
+    """Whether the function sends its statement at all, when nobody holds a lock."""
+    with look(pg) as connection, pg.connect(autocommit=True) as work:
+        patiently(work, "CREATE TABLE ex4_attempted ()")
+        (there,) = connection.execute("SELECT to_regclass('ex4_attempted')").fetchone() or (None,)
+        connection.execute("DROP TABLE IF EXISTS ex4_attempted")
+    return there is not None
+
+
+# 5: both ways.
+
+START_5 = starter(5, "makes ex5_users anew")
+BODY_5 = """
+    IF TG_OP = 'INSERT' THEN
+        NEW.phone := coalesce(NEW.phone, NEW.mobile);
+        NEW.mobile := coalesce(NEW.mobile, NEW.phone);
+    ELSIF NEW.mobile IS DISTINCT FROM OLD.mobile THEN
+        NEW.phone := NEW.mobile;
+    ELSE
+        NEW.mobile := NEW.phone;
+    END IF;
+"""
+
+
+def answer_5(body: str, events: str = "INSERT OR UPDATE") -> str:
+    """Return a cell that makes a trigger with this body."""
+    return statements(
+        START_5,
+        f"""CREATE OR REPLACE FUNCTION ex5_sync() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN{body}    RETURN NEW;
+END $$""",
+        f"""CREATE TRIGGER ex5_sync BEFORE {events} ON ex5_users
+FOR EACH ROW EXECUTE FUNCTION ex5_sync()""",
+    )
+
+
+TRIALS_5 = (
+    (
+        "The old version adds a user",
+        "INSERT INTO ex5_users (phone) VALUES ('+1 555 1') RETURNING phone, mobile",
+        "+1 555 1",
+    ),
+    (
+        "The new version adds a user",
+        "INSERT INTO ex5_users (mobile) VALUES ('+1 555 2') RETURNING phone, mobile",
+        "+1 555 2",
+    ),
+    (
+        "The old version changes a number",
+        "UPDATE ex5_users SET phone = '+1 555 3' WHERE id = 1 RETURNING phone, mobile",
+        "+1 555 3",
+    ),
+    (
+        "The new version changes a number",
+        "UPDATE ex5_users SET mobile = '+1 555 4' WHERE id = 1 RETURNING phone, mobile",
+        "+1 555 4",
+    ),
+    (
+        "The new version changes an old user's number",
+        "UPDATE ex5_users SET mobile = '+1 555 5' WHERE id = 2 RETURNING phone, mobile",
+        "+1 555 5",
+    ),
+)
+
+
+def prepare_phones(pg: Database) -> None:
+    """Make the table without a trigger."""
+    end_uncommitted(pg)
+    with look(pg) as connection:
+        connection.execute("DROP TABLE IF EXISTS ex5_users")
+        connection.execute("""
+            CREATE TABLE ex5_users (
+                id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, phone text NOT NULL, mobile text
+            )
+        """)
+        connection.execute("INSERT INTO ex5_users (phone) VALUES ('555 1'), ('555 2'), ('555 3')")
+
+
+def check_phones(pg: Database) -> None:
+    """Write as both versions do, look at both columns, and take everything back."""
+    with look(pg) as connection:
+        triggers = connection.execute(
+            "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'ex5_users'::regclass "
+            "AND NOT tgisinternal"
+        ).fetchone()
+        if triggers == (0,):
+            raise NotAttempted("ex5_users has no trigger yet.")
+        with connection.transaction(force_rollback=True):
+            for what, sql, wanted in TRIALS_5:
+                with running(f"{what}: that"):
+                    found = connection.execute(sql).fetchone()
+                if found != (wanted, wanted):
+                    raise Incorrect(
+                        f"{what}, {wanted!r}; then phone and mobile are {found}."
+                        if found
+                        else f"{what}, and the row is not written. Does the trigger return NEW?"
+                    )
+
+
+# 6: who can work?
+
+OPERATIONS_6 = {
+    "analyze": "ANALYZE ex6_users",
+    "trigger": (
+        "CREATE TRIGGER t BEFORE UPDATE ON ex6_users FOR EACH ROW "
+        "EXECUTE FUNCTION suppress_redundant_updates_trigger()"
+    ),
+    "drop constraint": "ALTER TABLE ex6_users DROP CONSTRAINT ex6_positive",
+    "foreign key": "ALTER TABLE ex6_users ADD FOREIGN KEY (city) REFERENCES ex6_cities NOT VALID",
+}
+STARTER_6 = """
+who = {
+    "analyze": ...,  # ANALYZE users
+    "trigger": ...,  # CREATE TRIGGER t BEFORE UPDATE ON users ...
+    "drop constraint": ...,  # ALTER TABLE users DROP CONSTRAINT ...
+    "foreign key": ...,  # ALTER TABLE users ADD FOREIGN KEY ... NOT VALID
+}
+
+ex6.check()
+"""
+
+
+def answer_6(*who: str) -> str:
+    """Return the cell with these four answers."""
+    cell = STARTER_6
+    for word in who:
+        cell = cell.replace(": ...,", f': "{word}",', 1)
+    return cell
+
+
+def check_who(pg: Database, who: dict[str, Any]) -> None:
+    """Run each operation in a transaction, and ask for the locks of a reader and a writer."""
+    if any(value is ... for value in who.values()):
+        raise NotAttempted("Write your answers in place of the `...`, all four.")
+    if strange := set(who.values()) - {"nobody", "readers", "everybody"}:
+        raise Incorrect(f'{strange.pop()!r} is none of "nobody", "readers", "everybody".')
+    with look(pg) as other, pg.connect() as connection:
+        other.execute("DROP TABLE IF EXISTS ex6_users, ex6_cities")
+        other.execute("CREATE TABLE ex6_cities (id int PRIMARY KEY)")
+        other.execute(
+            "CREATE TABLE ex6_users (id int, city int, CONSTRAINT ex6_positive CHECK (id > 0))"
+        )
+        for name, sql in OPERATIONS_6.items():
+            connection.execute(sql)
+            free = [_free(other, mode) for mode in ("ACCESS SHARE", "ROW EXCLUSIVE")]
+            connection.rollback()
+            true = "everybody" if all(free) else "readers" if free[0] else "nobody"
+            if who.get(name) != true:
+                got = ["was refused" if not one else "was granted" for one in free]
+                raise Incorrect(
+                    f"For {name!r} you say {who.get(name)!r}. The check ran it, and meanwhile the "
+                    f"lock of a SELECT {got[0]} and the lock of an UPDATE {got[1]}."
+                )
+
+
+def _free(connection: psycopg.Connection[Any], mode: str) -> bool:
+    try:
+        with connection.transaction():
+            connection.execute(f"LOCK TABLE ex6_users IN {mode} MODE NOWAIT".encode())
+    except psycopg.errors.LockNotAvailable:
+        return False
+    return True
+
+
+# 7: find the broken ones.
+
+STARTER_7 = '''
+query = ...  # """SELECT ..."""
+
+ex7.check()
+'''
+RIGHT_7 = (
+    "SELECT indrelid::regclass::text, indexrelid::regclass::text\n"
+    "           FROM pg_index WHERE NOT indisvalid"
+)
+
+
+def answer_7(sql: str) -> str:
+    """Return the cell with this query in it."""
+    return STARTER_7.replace('...  # """SELECT ..."""', f'"""{sql}"""')
+
+
+def check_invalid(pg: Database, query: str) -> None:
+    """Leave invalid indexes behind, one of them on an empty table, and run the query."""
+    with look(pg) as connection:
+        connection.execute("DROP TABLE IF EXISTS ex7_users, ex7_orders")
+        connection.execute("CREATE TABLE ex7_users (id int PRIMARY KEY, email text)")
+        connection.execute("CREATE TABLE ex7_orders (id int PRIMARY KEY, code text, note text)")
+        connection.execute("INSERT INTO ex7_users VALUES (1, 'a'), (2, 'A')")
+        connection.execute("INSERT INTO ex7_orders VALUES (1, 'x', 'y'), (2, 'x', 'z')")
+        connection.execute("CREATE INDEX ex7_note ON ex7_orders (note)")
+        for name, on in (
+            ("ex7_email", "ex7_users (lower(email))"),
+            ("ex7_code", "ex7_orders (code)"),
+        ):
+            try:
+                connection.execute(f"CREATE UNIQUE INDEX CONCURRENTLY {name} ON {on}".encode())
+            except psycopg.errors.UniqueViolation:
+                continue
+        with running("Your query"):
+            found = set(connection.execute(query.encode()).fetchall())
+        true = set(connection.execute(RIGHT_7.encode()).fetchall())
+        connection.execute("DROP TABLE ex7_users, ex7_orders")
+    if {row[::-1] for row in found} == true:
+        raise Incorrect("The table comes first, then the index.")
+    if any(len(row) != 2 or not all(isinstance(text, str) for text in row) for row in found):
+        raise Incorrect("Each row has two texts: table and index, each as ::regclass::text.")
+    if missing := true - found:
+        raise Incorrect(f"Your query misses {' on '.join(sorted(missing)[0][::-1])}.")
+    if extra := found - true:
+        raise Incorrect(f"{sorted(extra)[0][1]} is a good index.")
+
+
+# 8: a slim backfill.
+
+START_8 = starter(8, "makes ex8_users anew, 30,000 rows")
+BATCHES_8 = """
+for first in range(1, 30_001, 1_000):
+    connection.execute(
+        "UPDATE ex8_users SET plan = 'free' WHERE id BETWEEN %s AND %s", [first, first + 999]
+    )
+    connection.execute("VACUUM ex8_users")
+"""
+SOLUTION_8 = START_8.replace(STATEMENTS, BATCHES_8.strip("\n"))
+SIZE_8 = "SELECT pg_relation_filenode('ex8_users'), pg_relation_size('ex8_users')"
+
+
+def prepare_slim(pg: Database) -> None:
+    """Make the table, and note its file and size."""
+    end_uncommitted(pg)
+    with look(pg) as connection:
+        connection.execute("DROP TABLE IF EXISTS ex8_users, ex8_before")
+        connection.execute("""
+            CREATE TABLE ex8_users (id int PRIMARY KEY, email text NOT NULL, plan text)
+            WITH (autovacuum_enabled = off)
+        """)
+        connection.execute(
+            "INSERT INTO ex8_users SELECT n, 'user' || n || '@example.com' "
+            "FROM generate_series(1, 30000) AS n"
+        )
+        connection.execute(f"CREATE TABLE ex8_before AS {SIZE_8}")
+
+
+def check_slim(pg: Database) -> None:
+    """Look at the rows, the file, its size and the vacuums."""
+    with look(pg) as connection:
+        rows, filled = connection.execute(
+            "SELECT count(*), count(*) FILTER (WHERE plan = 'free') FROM ex8_users"
+        ).fetchone() or (0, 0)
+        file, size = connection.execute(SIZE_8).fetchone() or (0, 0)
+        old_file, old_size = connection.execute("SELECT * FROM ex8_before").fetchone() or (0, 1)
+        (vacuums,) = connection.execute(
+            "SELECT vacuum_count FROM pg_stat_user_tables WHERE relname = 'ex8_users'"
+        ).fetchone() or (0,)
+    if not filled:
+        raise NotAttempted("No row of ex8_users has the plan 'free'.")
+    if filled < rows or rows != 30_000:
+        raise Incorrect(f"{filled:,} of 30,000 rows have the plan 'free'.")
+    if file != old_file:
+        raise Incorrect("The table was written anew. All that time nobody could have read it.")
+    if size > 1.33 * old_size:
+        when = "VACUUM came too late to help" if vacuums else "nobody cleared the old rows away"
+        raise Incorrect(f"The table is {size / old_size:.1f} times as big as before: {when}.")
+
+
+# 9: addresses without case, under traffic.
+
+STARTER_9 = '''
+ex9.start()  # makes ex9_users anew
+
+
+def migrate(pg):
+    """Make ex9_users.email unique without regard to case, while the application runs."""
+    ...
+
+
+ex9.check()
+'''
+FUNCTION_9 = '''
+    with pg.connect(autocommit=True) as connection:
+        connection.execute("""
+            UPDATE ex9_users AS u SET email = u.id || '+' || u.email
+            WHERE EXISTS (SELECT FROM ex9_users AS o
+                          WHERE lower(o.email) = lower(u.email) AND o.id < u.id)""")
+        connection.execute("DROP INDEX CONCURRENTLY IF EXISTS ex9_users_email")
+        connection.execute("""CREATE UNIQUE INDEX CONCURRENTLY ex9_users_email
+                              ON ex9_users (lower(email))""")
+'''
+SOLUTION_9 = STARTER_9.replace("    ...\n", FUNCTION_9.lstrip("\n"))
+UPDATE_9 = FUNCTION_9[
+    FUNCTION_9.index("        conn") : FUNCTION_9.index('        connection.execute("D')
+]
+DOUBLES = ("Alice@Example.com", "BOB@example.com", "Carol@example.com")
+EXPECTED = """
+    SELECT count(*) FILTER (WHERE id <= 3003) AS kept,
+           count(*) FILTER (WHERE id <= 3000 AND email <> coalesce(
+               (ARRAY['alice@example.com', 'bob@example.com', 'carol@example.com'])[id],
+               'user' || id || '@example.com')) AS touched,
+           count(*) FILTER (WHERE id BETWEEN 3001 AND 3003 AND email = id || '+' || (%s::text[])[id - 3000])
+    FROM ex9_users
+"""  # noqa: E501
+
+
+def prepare_addresses(pg: Database) -> None:
+    """Make the table with its three pairs."""
+    end_uncommitted(pg)
+    with look(pg) as connection:
+        connection.execute("DROP TABLE IF EXISTS ex9_users CASCADE")
+        connection.execute("""
+            CREATE TABLE ex9_users (
+                id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+                email varchar(255) NOT NULL UNIQUE, name varchar(100) NOT NULL,
+                logins int NOT NULL DEFAULT 0, created_at timestamptz NOT NULL DEFAULT now()
+            )
+        """)
+        connection.execute("""
+            INSERT INTO ex9_users (email, name)
+            SELECT coalesce(
+                (ARRAY['alice@example.com', 'bob@example.com', 'carol@example.com'])[n],
+                'user' || n || '@example.com'), 'User ' || n
+            FROM generate_series(1, 3000) AS n
+        """)
+        connection.execute(
+            "INSERT INTO ex9_users (email, name) SELECT unnest(%s::text[]), 'Double'",
+            [list(DOUBLES)],
+        )
+        connection.execute("ANALYZE ex9_users")
+
+
+def check_migrate(pg: Database, migrate: Callable[..., object]) -> None:
+    """Migrate under traffic and beside an open import; look at what both sides got."""
+    prepare_addresses(pg)
+    sys.path.insert(0, str(NOTEBOOKS / "06_zero_downtime_migration"))
+    traffic = importlib.import_module("traffic")
+    with pg.connect() as importing:
+        importing.execute(
+            "INSERT INTO ex9_users (email, name) VALUES ('import@example.com', 'Import')"
+        )
+        end = threading.Timer(2, importing.commit)
+        end.start()
+        try:
+            with traffic.Traffic(pg, table="ex9_users", options="-c lock_timeout=800ms") as app:
+                migrate(pg)
+        finally:
+            end.cancel()
+            end.join()
+            importing.commit()
+    with look(pg) as connection:
+        if app.failed:
+            raise Incorrect(
+                f"{len(app.failed)} requests failed, the first with {app.failed[0]}. Your "
+                "statement waited for the import, and the application queued behind it."
+            )
+        if app.lost:
+            raise Incorrect(f"{app.lost} writes of the application are not in the table.")
+        kept, touched, renamed = (
+            connection.execute(EXPECTED, [list(DOUBLES)]).fetchone() or (0,) * 3
+        )
+        if kept != 3003:
+            raise Incorrect(f"{3003 - kept} users were deleted, with all that they own.")
+        refused = _refused(connection)
+        if not refused and not touched and not renamed:
+            raise NotAttempted(
+                "Nothing has changed: IMPORT@example.com was accepted as a new user."
+            )
+        if touched:
+            raise Incorrect(f"{touched} users lost their address who should have kept it.")
+        if renamed != 3:
+            raise Incorrect(f"{renamed} of the 3 doubles have their id in front of the address.")
+        if not refused:
+            raise Incorrect(
+                "IMPORT@example.com was accepted, though import@example.com exists. A constraint "
+                "must compare the addresses in one case."
+            )
+
+
+def _refused(connection: psycopg.Connection[Any]) -> bool:
+    try:
+        with connection.transaction(force_rollback=True):
+            connection.execute(
+                "INSERT INTO ex9_users (email, name) VALUES ('IMPORT@example.com', 'Import')"
+            )
+    except psycopg.errors.UniqueViolation:
+        return True
+    return False
+
+
+EXERCISES = [
+    Exercise(
+        number=4,
+        title="Patience",
+        prompt="Run a statement that gives up its place in the queue and comes back.",
+        setup=only_database("06a"),
+        starter=STARTER_4,
+        solution=SOLUTION_4,
+        check=check_patiently,
+        hints=[
+            "SET lock_timeout first. Which exception comes when the time is over?",
+            "A loop: try the statement and return; on psycopg.errors.LockNotAvailable sleep.",
+        ],
+        wrong=[
+            (changed(SOLUTION_4, "SET lock_timeout = '500ms'", "SELECT 1"), "in the queue"),
+            (
+                changed(SOLUTION_4, "time.sleep(random.uniform(0.1, 0.3))", "raise"),
+                "raised LockNot",
+            ),
+            (
+                changed(SOLUTION_4, "time.sleep(random.uniform(0.1, 0.3))", "return"),
+                "has not been done",
+            ),
+        ],
+        praise="Whatever comes into your way, nobody waits for you longer than half a second.",
+    ),
+    Exercise(
+        number=5,
+        title="Both ways",
+        prompt="Write a trigger that keeps phone and mobile equal for two versions.",
+        setup=only_database("06b"),
+        starter=START_5,
+        solution=answer_5(BODY_5),
+        check=check_phones,
+        prepare=prepare_phones,
+        hints=[
+            "On INSERT the empty column takes the other's value. On UPDATE, the one that changed "
+            "wins.",
+            "TG_OP tells which it is. NEW.mobile IS DISTINCT FROM OLD.mobile: the new version "
+            "has written.",
+        ],
+        wrong=[
+            (
+                answer_5("\n    NEW.mobile := NEW.phone;\n"),
+                "The new version adds a user: that raised",
+            ),
+            (answer_5(BODY_5, "INSERT"), "The old version changes a number, "),
+            (
+                answer_5(
+                    "\n    NEW.phone := coalesce(NEW.phone, NEW.mobile);"
+                    "\n    NEW.mobile := coalesce(NEW.phone, NEW.mobile);\n"
+                ),
+                "The new version changes a number, ",
+            ),
+            (answer_5(BODY_5, "UPDATE"), "The old version adds a user, "),
+        ],
+        praise="Each version sees its own column, and both see the same number.",
+    ),
+    Exercise(
+        number=6,
+        title="Who can work?",
+        prompt="Say for four operations who can work on the table meanwhile.",
+        setup=only_database("06c"),
+        starter=STARTER_6,
+        solution=answer_6("everybody", "readers", "nobody", "readers"),
+        check=check_who,
+        hints=[
+            "Try them: examine(...) answers. Or look up the four locks in the documentation.",
+            "Two of the four take SHARE ROW EXCLUSIVE, which a SELECT gets along with.",
+        ],
+        wrong=[
+            (answer_6("nobody", "nobody", "nobody", "nobody"), "For 'analyze' you say"),
+            (answer_6("everybody", "nobody", "nobody", "nobody"), "For 'trigger' you say"),
+            (answer_6("everybody", "readers", "nobody", "nobody"), "For 'foreign key' you say"),
+            (answer_6("everybody", "readers", "all", "readers"), "none of"),
+        ],
+        praise="Asked, not quoted. In doubt, examine() answers for any statement.",
+    ),
+    Exercise(
+        number=7,
+        title="Find the broken ones",
+        prompt="Write a query that lists the invalid indexes with their tables.",
+        setup=only_database("06d"),
+        starter=STARTER_7,
+        solution=answer_7(RIGHT_7),
+        check=check_invalid,
+        hints=[
+            "pg_index has a row for each index. indrelid is the table, indexrelid the index.",
+            "WHERE NOT indisvalid.",
+        ],
+        wrong=[
+            (answer_7(RIGHT_7.replace(" WHERE NOT indisvalid", "")), "is a good index"),
+            (
+                answer_7(
+                    "SELECT indexrelid::regclass::text, indrelid::regclass::text "
+                    "FROM pg_index WHERE NOT indisvalid"
+                ),
+                "The table comes first",
+            ),
+            (
+                answer_7(
+                    "SELECT tablename::text, indexname::text FROM pg_indexes "
+                    "WHERE indexname LIKE '%email%'"
+                ),
+                "Your query misses",
+            ),
+            (
+                answer_7("SELECT indrelid, indexrelid FROM pg_index WHERE NOT indisvalid"),
+                "two texts",
+            ),
+        ],
+        praise="Put it on the dashboard: it should always be empty.",
+    ),
+    Exercise(
+        number=8,
+        title="A slim backfill",
+        prompt="Fill every row so that the table grows by less than a third.",
+        setup=only_database("06e"),
+        starter=START_8,
+        solution=SOLUTION_8,
+        check=check_slim,
+        prepare=prepare_slim,
+        hints=[
+            "A batch leaves its old rows behind. Clear them away before the next one.",
+            "A loop with an UPDATE of some thousand rows and a VACUUM ex8_users.",
+        ],
+        wrong=[
+            (statements(START_8, "UPDATE ex8_users SET plan = 'free'"), "nobody cleared"),
+            (
+                statements(START_8, "UPDATE ex8_users SET plan = 'free'", "VACUUM ex8_users"),
+                "came too late",
+            ),
+            (
+                statements(START_8, "UPDATE ex8_users SET plan = 'free'", "VACUUM FULL ex8_users"),
+                "written anew",
+            ),
+            (changed(SOLUTION_8, "30_001", "29_001"), "of 30,000 rows have"),
+        ],
+        praise="The space of one batch is used by the next.",
+    ),
+    Exercise(
+        number=9,
+        title="Addresses without case, under traffic",
+        prompt="Make ex9_users.email unique without regard to case while the application runs.",
+        setup=only_database("06f"),
+        starter=STARTER_9,
+        solution=SOLUTION_9,
+        check=check_migrate,
+        prepare=prepare_addresses,
+        hints=[
+            "Two steps: first the doubles, then an index on lower(email). Which kind of index "
+            "lets writers go on?",
+            "An UPDATE of the rows for which another with the same lower(email) and a smaller id "
+            "exists; then CREATE UNIQUE INDEX CONCURRENTLY, on a connection in autocommit mode.",
+        ],
+        wrong=[
+            (changed(SOLUTION_9, "UNIQUE INDEX CONCURRENTLY", "UNIQUE INDEX"), "requests failed"),
+            (changed(SOLUTION_9, UPDATE_9, ""), "raised UniqueViolation"),
+            (
+                changed(
+                    SOLUTION_9,
+                    "UPDATE ex9_users AS u SET email = u.id || '+' || u.email",
+                    "DELETE FROM ex9_users AS u",
+                ),
+                "were deleted",
+            ),
+            (changed(SOLUTION_9, "o.id < u.id", "o.id > u.id"), "should have kept it"),
+            (changed(SOLUTION_9, "(lower(email))", "(email)"), "must compare the addresses"),
+        ],
+        praise=(
+            "Zero failed requests, no lost write, and the final schema. That is a migration "
+            "without downtime."
+        ),
+    ),
+]
