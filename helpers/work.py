@@ -38,7 +38,8 @@ def fill(source: Path = NOTEBOOKS, target: Path = WORK) -> list[str]:
                 )
             given[path.name] = digest
         for folder in sorted(path for path in source.glob("[0-9]*") if path.is_dir()):
-            for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            files = (path for path in folder.rglob("*") if path.is_file())
+            for path in sorted(path for path in files if "__pycache__" not in path.parts):
                 copy = target / path.relative_to(source)
                 if not copy.exists():
                     copy.parent.mkdir(parents=True, exist_ok=True)
