@@ -201,7 +201,12 @@ def start_jupyter(lab: Lab) -> tuple[psutil.Process, Path]:
     with (lab.folder / "jupyter.log").open("wb") as log:
         process = psutil.Popen(command, cwd=lab.course, env=lab.env, stdout=log, stderr=log)
     lab.others.append(process)
-    until(lambda: list(runtime.glob("jpserver-*.json")), 60, "the start of JupyterLab")
+
+    def described() -> bool:
+        # JupyterLab creates the file, and only then writes it.
+        return any(file.stat().st_size for file in runtime.glob("jpserver-*.json"))
+
+    until(described, 60, "the start of JupyterLab")
     return process, runtime
 
 
@@ -228,7 +233,7 @@ def open_notebook(lab: Lab, runtime: Path) -> psutil.Process:
     with until(ask, 60, "JupyterLab's answer") as answer:
         kernel = json.load(answer)
     file = runtime / f"kernel-{kernel['id']}.json"
-    until(file.exists, 30, str(file))
+    until(lambda: file.exists() and file.stat().st_size, 30, str(file))
     client = BlockingKernelClient(connection_file=str(file))
     client.load_connection_file()
     client.start_channels()
