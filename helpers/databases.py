@@ -6,8 +6,10 @@ Learners get these from `lab` and use the real client libraries with their addre
 from __future__ import annotations
 
 import re
+import string
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from helpers import engines, paths
 from helpers.engines.server import Server
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from redis import Redis as RedisClient
 
 
-class Database:
+class Database(ABC):
     """A lesson's place on a server. `lesson` is its number, such as "01"."""
 
     kind: str
@@ -40,8 +42,30 @@ class Database:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} on {self.server!r}>"
 
-    def _account(self, server: Server) -> str:
-        return f"{quote(server.user)}:{quote(server.password)}@{server.host}:{server.port}"
+    @property
+    def url(self) -> str:
+        """The address for the client library, with the password in it."""
+        return self.server.url(self.name)
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """Return the names on the server, of which the lesson's are some."""
+
+    @abstractmethod
+    def drop(self) -> None:
+        """Remove what the lesson has here."""
+
+    def places(self) -> list[str]:
+        """Return which of the lesson's places are on the server: its own, and its sections'.
+
+        Named like lessons: ["01", "01a"].
+        """
+        found = [name for name in self.names() if re.fullmatch(f"{self.name}[a-z]?", name)]
+        return sorted(self.lesson + name.removeprefix(self.name) for name in found)
+
+
+#: For the extensions that lessons use, where they have schemas instead of databases.
+SHARED_SCHEMA = "lessons_shared"
 
 
 class Postgres(Database):
@@ -52,7 +76,13 @@ class Postgres(Database):
     @property
     def dsn(self) -> str:
         """The address for psycopg: a postgresql:// URI with the password in it."""
-        return f"postgresql://{self._account(self.server)}/{self.name}"
+        if self.server.own_databases:
+            return self.server.url(self.name)
+        # The lesson's schema in the URL's own database, and one for what lessons share.
+        options = f"-csearch_path={self.name},{SHARED_SCHEMA} -ctimezone=UTC"
+        own = self.server.url()
+        # %20: libpq does not read a plus sign as a space.
+        return own + ("&" if "?" in own else "?") + urlencode({"options": options}, quote_via=quote)
 
     @property
     def url(self) -> str:
@@ -69,6 +99,16 @@ class Postgres(Database):
         self.server.use()
         return psycopg.connect(self.dsn, **{"connect_timeout": 10, **options})
 
+    def names(self) -> list[str]:
+        """Return the names of the databases, or of the schemas where lessons have those."""
+        import psycopg
+
+        what = "SELECT nspname FROM pg_namespace"
+        if self.server.own_databases:
+            what = "SELECT datname FROM pg_database"
+        with psycopg.connect(self.server.url(), connect_timeout=10) as connection:
+            return [name for (name,) in connection.execute(what)]
+
     def drop(self) -> None:
         """Drop the lesson's database and end its connections."""
         self._rebuild(create=False)
@@ -84,14 +124,21 @@ class Postgres(Database):
         import psycopg
         from psycopg import sql
 
-        maintenance = self.dsn.rpartition("/")[0] + "/postgres"
         name = sql.Identifier(self.name)
-        with psycopg.connect(maintenance, autocommit=True, connect_timeout=10) as connection:
-            drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
+        with psycopg.connect(self.server.url(), autocommit=True, connect_timeout=10) as connection:
             connection.execute("SET client_min_messages = error")
             # Two notebooks of one lesson may do this at the same moment: one after the other.
             connection.execute("SELECT pg_advisory_lock(hashtext(%s))", [self.name])
-            connection.execute(drop.format(name))
+            if not self.server.own_databases:
+                self._rebuild_schema(connection, create=create)
+                return
+            try:
+                connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
+            except psycopg.errors.InsufficientPrivilege:
+                raise LabError(
+                    f"The database {self.name} belongs to another account of this server. Set "
+                    "LAB_NAMESPACE to a name of your own: it comes first in your databases' names."
+                ) from None
             if create:
                 make = sql.SQL(
                     "CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'"
@@ -101,17 +148,46 @@ class Postgres(Database):
                 zone = sql.SQL("ALTER DATABASE {} SET timezone = 'UTC'")
                 connection.execute(zone.format(name))
 
+    def _rebuild_schema(self, connection: Connection[Any], *, create: bool) -> None:
+        """Do the same with a schema, where the account may not create databases."""
+        from psycopg import sql
+
+        name = sql.Identifier(self.name)
+        # A connection that an earlier run left over would keep the schema locked.
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_class c ON c.oid = relation"
+            " WHERE c.relnamespace = to_regnamespace(%s) AND pid <> pg_backend_pid()",
+            [f'"{self.name}"'],
+        )
+        connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(name))
+        if create:
+            connection.execute(sql.SQL("CREATE SCHEMA {}").format(name))
+            shared = sql.Identifier(SHARED_SCHEMA)
+            connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(shared))
+            # A database holds an extension once. In a lesson's schema, others would not find it.
+            extension = sql.SQL("CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA {}")
+            connection.execute(extension.format(shared))
+
 
 #: Redis lessons get a database number each, recorded in database 0 of the server under this key.
 REDIS_ALLOCATION = "lab:databases"
 #: One round trip, so that two notebooks cannot be given the same number.
 REDIS_ALLOCATE = """
 local number = redis.call('HGET', KEYS[1], ARGV[1])
-if not number then
-    number = redis.call('HLEN', KEYS[1]) + 1
-    redis.call('HSET', KEYS[1], ARGV[1], number)
+if number then return tonumber(number) end
+local given = {}
+for _, value in ipairs(redis.call('HVALS', KEYS[1])) do given[tonumber(value)] = true end
+number = 1
+while true do
+    -- Somebody else may have data here: only an empty database is taken.
+    local chosen = redis.pcall('SELECT', number)
+    if chosen.err then return 0 end
+    if not given[number] and redis.call('DBSIZE') == 0 then break end
+    number = number + 1
 end
-return tonumber(number)
+redis.call('SELECT', 0)
+redis.call('HSET', KEYS[1], ARGV[1], number)
+return number
 """
 
 
@@ -122,25 +198,30 @@ class Redis(Database):
 
     def __init__(self, lesson: str, *, private: bool = False) -> None:
         super().__init__(lesson, private=private)
-        self.number = 0
-        with self.connect() as client:
-            limit = int(client.config_get("databases")["databases"])
+        with self._open("0") as client:
             allocate = client.register_script(REDIS_ALLOCATE)
             self.number = int(allocate(keys=[REDIS_ALLOCATION], args=[self.name]))
-        if self.number >= limit:
-            raise LabError(f"This Redis has {limit} databases and all are given to lessons.")
+        if not self.number:
+            raise LabError(
+                "Every database of this Redis is given to a lesson or holds somebody's keys. "
+                "Its configuration sets how many there are: databases 100."
+            )
 
     @property
     def url(self) -> str:
         """The address for redis-py, with the password and the database number in it."""
-        return f"redis://:{quote(self.server.password)}@{self.server.host}:{self.server.port}/{self.number}"
+        return self.server.url(str(self.number))
 
     def connect(self, **options: Any) -> RedisClient:
         """Open a redis-py client. `options` go to redis.Redis.from_url."""
+        return self._open(str(self.number), **options)
+
+    def _open(self, number: str, **options: Any) -> RedisClient:
         from redis import Redis as RedisClient
 
         self.server.use()
-        return RedisClient.from_url(self.url, **{"decode_responses": True, **options})
+        url = self.server.url(number)
+        return RedisClient.from_url(url, **{"decode_responses": True, **options})
 
     def empty(self) -> None:
         """Remove the keys of the lesson's own database number."""
@@ -148,6 +229,20 @@ class Redis(Database):
             client.flushdb()
 
     drop = empty
+
+    def names(self) -> list[str]:
+        """Return the names that have been given a database number."""
+        with self._open("0") as client:
+            return [str(name) for name in client.hkeys(REDIS_ALLOCATION)]
+
+    def release(self) -> None:
+        """Empty the database and give its number back, when nobody uses it any more."""
+        self.empty()
+        with self._open("0") as client:
+            client.hdel(REDIS_ALLOCATION, self.name)
+
+
+MONGODB_UNAUTHORIZED = 13
 
 
 class MongoDB(Database):
@@ -160,11 +255,6 @@ class MongoDB(Database):
         """The name of the lesson's database."""
         return self.name
 
-    @property
-    def url(self) -> str:
-        """The address for pymongo, with the password and the lesson's database in it."""
-        return f"mongodb://{self._account(self.server)}/{self.name}?authSource=admin&directConnection=true"
-
     def connect(self, **options: Any) -> MongoClient[dict[str, Any]]:
         """Open a pymongo client; dates come back aware, in UTC. `options` go to MongoClient."""
         from pymongo import MongoClient
@@ -174,7 +264,25 @@ class MongoDB(Database):
 
     def empty(self) -> None:
         """Drop the lesson's database. MongoDB creates it again at the first insert."""
+        from pymongo.errors import OperationFailure
+
         with self.connect() as client:
-            client.drop_database(self.name)
+            try:
+                client.drop_database(self.name)
+            except OperationFailure as problem:
+                if problem.code != MONGODB_UNAUTHORIZED:
+                    raise
+                # The role readWrite may drop collections, but not their database.
+                for name in client[self.name].list_collection_names():
+                    if not name.startswith("system."):
+                        client[self.name].drop_collection(name)
 
     drop = empty
+
+    def names(self) -> list[str]:
+        """Return the names that the lesson may have given.
+
+        To list what there is takes a right that not every account has; to drop what is not
+        there does no harm.
+        """
+        return [self.name, *(self.name + letter for letter in string.ascii_lowercase)]

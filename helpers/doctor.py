@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from helpers import engines, paths
-from helpers.engines import embedded, programs
+from helpers.engines import embedded, external, programs
 from helpers.engines.ready import NotReady
 from helpers.errors import LabError
 
@@ -30,12 +30,14 @@ def status() -> dict[str, Any]:
         known = running.get(kind, {})
         row = {"name": kind, "version": None, "host": known.get("host"), "port": known.get("port")}
         row |= {"pid": known.get("pid"), "ready": False}
-        if known:
-            try:
+        with contextlib.suppress(NotReady, LabError):
+            if engines.is_external(kind):
+                server = external.ExternalServer(kind)
+                row |= {"host": server.host, "port": server.port or None}
+                row["version"] = server.ask()
+            elif known:
                 row["version"] = embedded.version_of(known)
-                row["ready"] = True
-            except NotReady:
-                pass
+            row["ready"] = row["version"] is not None
         servers.append(row)
     return {"engine": engine, "servers": servers}
 
@@ -66,13 +68,18 @@ def examine() -> list[dict[str, Any]]:
     except LabError as problem:
         add("Engine", "unknown", False, str(problem))
         return rows
-    on_docker = engines.chosen() == "docker"
-    titles = programs.CONTAINER_TITLES if on_docker else programs.TITLES
+    embedded_ = engines.chosen() == "embedded"
+    titles = programs.TITLES if embedded_ else programs.CONTAINER_TITLES
     for kind in sorted(programs.KINDS):
-        title = titles[kind]
+        title = (
+            f"{programs.CONTAINER_TITLES[kind]}, external"
+            if engines.is_external(kind)
+            else titles[kind]
+        )
         try:
             server = engines.server(kind)
-            add(title, f"{server.version}, ready at {server.host}:{server.port}")
+            found = f"{server.version}, ready at {server.host}:{server.port}"
+            add(title, found if server.own_databases else f"{found}; a schema for each lesson")
         except LabError as problem:
             add(title, "not ready", False, str(problem))
     if sys.version_info[:2] > (3, 13):

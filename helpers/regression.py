@@ -7,6 +7,7 @@ a state folder of its own, so it never meets a learner's lab.
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from helpers.engines.programs import KINDS
 from helpers.paths import NOTEBOOKS, ROOT
 
 if TYPE_CHECKING:
@@ -37,12 +39,18 @@ def own_lab() -> Iterator[Path]:
     before = {name: os.environ.get(name) for name in ("LAB_STATE", "LAB_NAMESPACE")}
     state = Path(tempfile.mkdtemp(prefix="course-test-"))
     os.environ["LAB_STATE"] = str(state)
-    os.environ["LAB_NAMESPACE"] = ""
+    # On servers that others use too, the run keeps to names that nobody else has.
+    external = engines.chosen() == "external"
+    namespace = f"test_{os.getpid()}_{secrets.token_hex(3)}" if external else ""
+    os.environ["LAB_NAMESPACE"] = namespace
     try:
-        for problem in embedded.start_all():
+        for problem in engines.start_all():
             print(problem, file=sys.stderr)
         yield state
     finally:
+        if external:
+            for notebook in NOTEBOOKS.glob("[0-9]*.ipynb"):
+                remove_lesson(notebook.name[:2])
         embedded.leave()
         embedded.stop_all()
         if engines.chosen() == "docker":
@@ -54,6 +62,17 @@ def own_lab() -> Iterator[Path]:
             if value is not None:
                 os.environ[name] = value
         shutil.rmtree(state, ignore_errors=True)
+
+
+def remove_lesson(lesson: str) -> None:
+    """Remove everything of a lesson from the servers."""
+    from helpers.databases import MongoDB, Postgres, Redis
+
+    for kind in (Postgres, MongoDB):
+        for place in kind(lesson).places():
+            kind(place).drop()
+    for place in Redis(lesson).places():
+        Redis(place).release()
 
 
 # The pytest plugin.
@@ -76,6 +95,24 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if _lab is not None:
         _lab.__exit__(None, None, None)
         _lab = None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On external servers, leave out the cells that need a server of their own."""
+    from helpers import engines
+
+    if len(engines.own_kinds()) == len(KINDS):
+        return
+    left_out = [item for item in items if "own-server" in tags(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def tags(item: pytest.Item) -> list[str]:
+    """Return the tags of a notebook's cell; none for another test."""
+    cell = getattr(item, "cell", None)
+    return list(cell.metadata.get("tags", [])) if cell is not None else []
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -18,7 +18,6 @@ import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -26,6 +25,7 @@ from psycopg import sql
 
 from helpers import lab, shop
 from helpers.engines import embedded, programs, ready
+from helpers.engines.address import Address
 from helpers.paths import NOTEBOOKS, ROOT
 from helpers.regression import own_lab
 
@@ -51,8 +51,7 @@ def raw_start(kind: str, folder: Path) -> float:
         probe.bind((programs.HOST, 0))
         port = probe.getsockname()[1]
     step = program.command(port)
-    server: Any = SimpleNamespace(kind=kind, host=programs.HOST, port=port, user=programs.USER)
-    server.password, server.engine = password, "embedded"
+    url = Address(kind, port, password).url()
     started = time.perf_counter()
     process = subprocess.Popen(
         step.argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **step.options
@@ -60,8 +59,8 @@ def raw_start(kind: str, folder: Path) -> float:
     try:
         while True:
             try:
-                socket.create_connection((server.host, port), 1).close()
-                ready.ask(server, 5)
+                socket.create_connection((programs.HOST, port), 1).close()
+                ready.ask(kind, url)
                 return time.perf_counter() - started
             except (OSError, ready.NotReady):
                 time.sleep(0.005)

@@ -6,6 +6,8 @@ import functools
 import os
 import subprocess
 
+from helpers.engines import external
+from helpers.engines.programs import KINDS
 from helpers.engines.server import Server
 from helpers.errors import LabError
 from helpers.paths import ROOT, state_dir
@@ -13,19 +15,33 @@ from helpers.paths import ROOT, state_dir
 ENGINES = ("auto", "embedded", "docker", "external")
 
 
+def asked_for() -> str:
+    """Return `LAB_ENGINE`, checked. Raises LabError for a name that is no engine."""
+    name = os.environ.get("LAB_ENGINE") or "auto"
+    if name not in ENGINES:
+        raise LabError(f"LAB_ENGINE is {name!r}. Choose one of: {', '.join(ENGINES)}.")
+    return name
+
+
+def is_external(kind: str) -> bool:
+    """Tell whether this kind of server is somebody else's: auto asks whether a URL names it."""
+    name = asked_for()
+    return name == "external" or (name == "auto" and bool(external.given(kind)))
+
+
+def own_kinds() -> list[str]:
+    """Return the kinds of servers that the lab runs itself."""
+    return [kind for kind in KINDS if not is_external(kind)]
+
+
 def chosen() -> str:
     """Return the engine that `LAB_ENGINE` names, or that auto finds.
 
     Raises LabError for a name that is no engine.
     """
-    name = os.environ.get("LAB_ENGINE") or "auto"
-    if name not in ENGINES:
-        raise LabError(f"LAB_ENGINE is {name!r}. Choose one of: {', '.join(ENGINES)}.")
-    if name == "external":
-        raise LabError(
-            "This version of the course does not have the external engine yet. "
-            "Leave ENGINE out: the embedded engine needs nothing else."
-        )
+    name = asked_for()
+    if not own_kinds():
+        return "external"
     if name == "auto":
         return "docker" if containers_run() else "embedded"
     return name
@@ -58,8 +74,31 @@ def server(kind: str, *, private_for: str | None = None) -> Server:
     `private_for` is the number of the lesson that wants a server of its own. Raises LabError
     when the engine cannot give one.
     """
-    from helpers.engines import embedded
+    made: Server
+    if not is_external(kind):
+        from helpers.engines import embedded
 
-    made = embedded.make(kind, private_for)
+        made = embedded.make(kind, private_for)
+    elif private_for:
+        external.private(kind)
+    else:
+        made = external.ExternalServer(kind)
     made.use()
     return made
+
+
+def start_all() -> list[str]:
+    """Start the lab's servers side by side, and check the external ones.
+
+    Returns one message for each server that cannot be used.
+    """
+    from helpers.engines import embedded
+
+    problems = embedded.start_all(own_kinds())
+    for kind in KINDS:
+        if is_external(kind):
+            try:
+                server(kind)
+            except LabError as problem:
+                problems.append(str(problem))
+    return problems

@@ -16,7 +16,6 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import docker
@@ -24,6 +23,7 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
 
 from helpers.engines import ready
+from helpers.engines.address import Address
 from helpers.engines.launching import port_is_free, remembered_port, write_private
 from helpers.engines.programs import CONTAINER_TITLES as TITLES
 from helpers.engines.programs import HOST, KINDS, PORTS, USER
@@ -346,14 +346,7 @@ class Contained:
     async def wait_until_ready(self) -> None:
         """Wait until the server answers its client. Raises LabError when it ends or is late."""
         assert self.container is not None
-        address: Any = SimpleNamespace(
-            kind=self.kind,
-            host=HOST,
-            port=self.port,
-            user=USER,
-            password=self.password,
-            engine="docker",
-        )
+        url = Address(self.kind, self.port, self.password).url()
         deadline = time.monotonic() + START_SECONDS
         while True:
             await asyncio.to_thread(self.container.reload)
@@ -361,7 +354,7 @@ class Contained:
                 words = await asyncio.to_thread(self.logs, 15)
                 raise self.failure(f"did not start ({self.how_it_ended()})", words)
             try:
-                await asyncio.to_thread(ready.ask, address, 2)
+                await asyncio.to_thread(ready.ask, self.kind, url, 2)
                 return
             except ready.NotReady:
                 if time.monotonic() > deadline:

@@ -11,15 +11,16 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from helpers.engines import ready
+from helpers.engines.address import Address
 from helpers.engines.launching import START_SECONDS
 from helpers.engines.processes import all_end, disk_note, supervisors, tail
-from helpers.engines.programs import CONTAINER_TITLES, TITLES, private_opener
+from helpers.engines.programs import CONTAINER_TITLES, KINDS, TITLES, private_opener
 from helpers.engines.record import LOCK, living
 from helpers.engines.server import Server
 from helpers.errors import LabError
@@ -267,6 +268,10 @@ class EmbeddedServer(Server):
         self.pid = answer["pid"]
         self.log = Path(answer["log"])
 
+    def url(self, database: str = "") -> str:
+        address = Address(self.kind, self.port, self.password, self.host, self.user)
+        return address.url(database)
+
     def ensure(self) -> str | None:
         before = self.pid
         answer = call("ensure", key=self.key)
@@ -310,13 +315,15 @@ class EmbeddedServer(Server):
         return tail(self.log, lines)
 
 
-def start_all() -> list[str]:
-    """Start the three servers side by side, on this process's lease.
+def start_all(kinds: Sequence[str] = tuple(KINDS)) -> list[str]:
+    """Start the servers side by side, on this process's lease.
 
     Returns one message for each server that could not be started.
     """
-    link("--start-all")
-    messages: list[str] = call("start_all")["errors"]
+    if not kinds:
+        return []
+    link(*(["--start-all"] if len(kinds) == len(KINDS) else []))
+    messages: list[str] = call("start_all", kinds=list(kinds))["errors"]
     return messages
 
 
@@ -345,4 +352,4 @@ def version_of(known: dict[str, Any]) -> str:
     """Ask a server of the supervisor's status answer for its version. Raises NotReady."""
     server = make(known["kind"])
     server._take(known)
-    return ready.ask(server, 2)
+    return server.ask(2)

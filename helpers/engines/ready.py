@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from helpers.engines.server import Server
-
 
 class NotReady(Exception):
     """The server gave no answer yet. The text is the client's own message."""
 
 
-def ask(server: Server, seconds: float = 5) -> str:
+def ask(kind: str, url: str, seconds: float = 5) -> str:
     """Ask a server for its version over TCP, with its own client library.
 
     `seconds` limits the wait for the connection and for the answer. Raises NotReady.
     """
-    return {"postgresql": _postgresql, "redis": _redis, "mongodb": _mongodb}[server.kind](
-        server, seconds
-    )
+    return {"postgresql": _postgresql, "redis": _redis, "mongodb": _mongodb}[kind](url, seconds)
 
 
-def _postgresql(server: Server, seconds: float) -> str:
+def _postgresql(url: str, seconds: float) -> str:
     import psycopg
 
     try:
         with psycopg.connect(
-            host=server.host,
-            port=server.port,
-            user=server.user,
-            password=server.password,
-            dbname="postgres",
+            url,
             connect_timeout=max(2, round(seconds)),  # libpq's least is 2
             options=f"-c statement_timeout={seconds * 1000:.0f}",
         ) as connection:
@@ -41,16 +30,13 @@ def _postgresql(server: Server, seconds: float) -> str:
     return str(row[0]).split()[0] if row else ""
 
 
-def _redis(server: Server, seconds: float) -> str:
+def _redis(url: str, seconds: float) -> str:
     import redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
-    client = redis.Redis(
-        host=server.host,
-        port=server.port,
-        username=server.user if server.engine == "external" else None,
-        password=server.password,
+    client = redis.Redis.from_url(
+        url,
         socket_timeout=seconds,
         socket_connect_timeout=seconds,
         retry=Retry(NoBackoff(), 0),
@@ -64,16 +50,12 @@ def _redis(server: Server, seconds: float) -> str:
         client.close()
 
 
-def _mongodb(server: Server, seconds: float) -> str:
+def _mongodb(url: str, seconds: float) -> str:
     import pymongo
     from pymongo.errors import PyMongoError
 
     client: pymongo.MongoClient[dict[str, object]] = pymongo.MongoClient(
-        server.host,
-        server.port,
-        username=server.user,
-        password=server.password,
-        directConnection=True,
+        url,
         serverSelectionTimeoutMS=round(seconds * 1000),
         socketTimeoutMS=round(seconds * 1000),
     )

@@ -43,9 +43,18 @@ class Server(ABC):
             _answered.add(self.pid)
 
     @property
+    def own_databases(self) -> bool:
+        """Whether a lesson can have a PostgreSQL database of its own; else it has a schema."""
+        return True
+
+    @property
     def version(self) -> str:
         """The version that the server reports to its client."""
-        return ready.ask(self)
+        return self.ask()
+
+    def ask(self, seconds: float = 5) -> str:
+        """Ask the server for its version with a real client query. Raises ready.NotReady."""
+        return ready.ask(self.kind, self.url(), seconds)
 
     def wait_ready(self, seconds: float = 30) -> None:
         """Wait until a real client query is answered.
@@ -55,7 +64,7 @@ class Server(ABC):
         deadline = time.monotonic() + seconds
         while True:
             try:
-                ready.ask(self, min(5.0, max(0.2, deadline - time.monotonic())))
+                self.ask(min(5.0, max(0.2, deadline - time.monotonic())))
                 return
             except ready.NotReady as problem:
                 late = time.monotonic() >= deadline
@@ -66,6 +75,13 @@ class Server(ABC):
                         f"Its log ends with:\n{self.logs()}\n{self.advice()}"
                     ) from None
                 time.sleep(0.01)
+
+    @abstractmethod
+    def url(self, database: str = "") -> str:
+        """Return the address of a database, for its client library.
+
+        Without a name: of the database that is always there.
+        """
 
     @abstractmethod
     def ensure(self) -> str | None:

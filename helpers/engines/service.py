@@ -82,10 +82,10 @@ class Supervisor:
             with contextlib.suppress(LabError, OSError):
                 await server.start()
 
-    async def op_start_all(self, _: Request, owner: asyncio.StreamWriter) -> Request:
-        """Start the three shared servers side by side; collect what went wrong."""
+    async def op_start_all(self, request: Request, owner: asyncio.StreamWriter) -> Request:
+        """Start shared servers side by side; collect what went wrong."""
         answers = await asyncio.gather(
-            *(self.answer({"op": "ensure", "key": kind}, owner) for kind in KINDS)
+            *(self.answer({"op": "ensure", "key": kind}, owner) for kind in request["kinds"])
         )
         return {"errors": [answer["error"] for answer in answers if "error" in answer]}
 

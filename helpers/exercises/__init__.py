@@ -160,7 +160,7 @@ def trouble(servers: Iterable[Database], error: Exception) -> str:
     """
     for database in servers:
         try:
-            ready.ask(database.server, 3)
+            database.server.ask(3)
         except ready.NotReady as silence:
             return f"{database.server.title} does not answer. {in_words(silence)}"
     cause = error.__cause__ if isinstance(error, Incorrect) else error

@@ -156,7 +156,7 @@ def setup_words() -> dict[str, Any]:
 
     pg = lab.postgres("01b")
     db = pg.connect(autocommit=True)
-    db.execute("CREATE EXTENSION pg_trgm")
+    db.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
     db.execute("CREATE EXTENSION fuzzystrmatch")
     db.execute("CREATE TABLE products (name text, description text, price numeric)")
     shop.load_products(db)

@@ -453,7 +453,9 @@ def check_migrate(pg: Database, migrate: Callable[..., object]) -> None:
         end = threading.Timer(2, importing.commit)
         end.start()
         try:
-            with traffic.Traffic(pg, table="ex9_users", options="-c lock_timeout=800ms") as app:
+            with traffic.Traffic(
+                pg, table="ex9_users", settings="SET lock_timeout = '800ms'"
+            ) as app:
                 migrate(pg)
         finally:
             end.cancel()

@@ -52,12 +52,12 @@ class Traffic:
     steps: (name, started, ended) of each step. All times in seconds of time.monotonic().
     """
 
-    def __init__(self, pg, table="users", options="", **statements):
-        """Args: what lab.postgres() returned; the table; a connection's options, such as
-        "-c lock_timeout=400ms"; SQL in place of some of STATEMENTS.
+    def __init__(self, pg, table="users", settings="", **statements):
+        """Args: what lab.postgres() returned; the table; SQL that each connection runs first,
+        such as "SET lock_timeout = '400ms'"; SQL in place of some of STATEMENTS.
         """
         own = {kind: sql.replace("users", table) for kind, sql in STATEMENTS.items()}
-        self.pg, self.table, self.options = pg, table, options
+        self.pg, self.table, self.settings = pg, table, settings
         self.statements = own | statements
         self.log, self.steps = [], []
 
@@ -68,7 +68,7 @@ class Traffic:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self.process = subprocess.Popen(command, **pipes)
         # Through the pipe, because everybody can read a process's command line.
-        order = {"dsn": self.pg.dsn, "options": self.options, "run": uuid.uuid4().hex}
+        order = {"dsn": self.pg.dsn, "settings": self.settings, "run": uuid.uuid4().hex}
         order |= {"statements": self.statements, "users": self._users}
         self.process.stdin.write(json.dumps(order) + "\n")
         self.process.stdin.flush()
@@ -176,10 +176,9 @@ class Traffic:
 def work(worker, order, begin, stop, log):
     """Do one worker's requests until `stop`; a request that is due is done in any case."""
     numbers = random.Random(worker)
-    connection = psycopg.connect(
-        order["dsn"], autocommit=True, application_name="application", options=order["options"]
-    )
+    connection = psycopg.connect(order["dsn"], autocommit=True, application_name="application")
     with closing(connection):
+        connection.execute(order["settings"])
         for count in itertools.count():
             due = begin + count * INTERVAL + worker * INTERVAL / WORKERS
             time.sleep(max(0, due - time.monotonic()))

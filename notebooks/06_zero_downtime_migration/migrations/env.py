@@ -16,11 +16,12 @@ def migrate() -> None:
     """Bring the database up to date; what is done already is not done again."""
     # The lesson gives the address directly. At work it comes from the environment.
     url = context.config.attributes.get("url") or os.environ["DATABASE_URL"]
-    # A statement that does not get its lock in time gives up, and the queue behind it goes.
-    waits = {"options": f"-c lock_timeout={LOCK_TIMEOUT}"}
     # NullPool: a new connection for every attempt, closed at its end.
-    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=waits)
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
     with engine.connect() as connection:
+        # A statement that does not get its lock in time gives up, and the queue behind it goes.
+        connection.execute(sa.text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
+        connection.commit()
         # A transaction for every revision: a lock is not kept until the last of them is done.
         context.configure(connection=connection, transaction_per_migration=True)
         with context.begin_transaction():
