@@ -20,10 +20,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 from psycopg import sql
 
-from helpers import lab, shop
+from helpers import engines, lab, shop
 from helpers.engines import embedded, programs, ready
 from helpers.engines.address import Address
 from helpers.paths import NOTEBOOKS, ROOT
@@ -73,7 +74,7 @@ def start_and_ask() -> None:
     """Start the three servers through the lab and wait until each answers its client."""
     embedded.start_all()
     for kind in programs.KINDS:
-        embedded.EmbeddedServer(kind).use()
+        engines.server(kind)
 
 
 def stop() -> None:
@@ -222,7 +223,63 @@ def fresh_clone() -> None:
     say("  then until the first query's answer", asked, "s", f"sum {answering + asked:.1f} < 20")
 
 
+def memory() -> float:
+    """Return the megabytes that the three servers use, shared memory counted once."""
+    if engines.chosen() == "embedded":
+        roots = [psutil.Process(engines.server(kind).pid) for kind in programs.KINDS]
+        trees = [process for root in roots for process in (root, *root.children(recursive=True))]
+        return sum(process.memory_full_info().pss for process in trees) / 1e6
+    from helpers.engines import containers
+
+    used = 0
+    for container in containers.own_containers(containers.connect(), embedded.folder()):
+        found = container.stats(stream=False)["memory_stats"]
+        # As `docker stats` does: files that can be read again are not counted.
+        used += found["usage"] - found["stats"].get("inactive_file", 0)
+    return used / 1e6
+
+
+def engine(name: str) -> dict[str, float]:
+    """Measure one engine: its start, its memory with the catalogue loaded, the notebooks."""
+    os.environ["LAB_ENGINE"] = name
+    with own_lab():  # starts them, and in doing so loads the client libraries
+        stop()
+        if name == "docker":
+            from helpers.engines import containers
+
+            containers.remove_data(embedded.folder())
+        else:
+            for kind in programs.KINDS:
+                shutil.rmtree(embedded.folder() / kind)
+        found = {"first start, s": seconds(start_and_ask)}
+        starts = []
+        for _ in range(3):
+            stop()
+            starts.append(seconds(start_and_ask))
+        found["a later start, s"] = statistics.median(starts)
+        with lab.postgres("97").connect() as connection:
+            published = NOTEBOOKS / "01_postgresql_full_text_search" / "published.sql"
+            connection.execute(published.read_bytes())
+            shop.load_products(connection)
+        found["memory of the three servers, MB"] = memory()
+    run = [sys.executable, "-m", "pytest", "-q", "-m", "not docker", "notebooks"]
+    quiet: dict[str, Any] = {"cwd": ROOT, "capture_output": True, "check": True}
+    found["regression run of the notebooks, s"] = seconds(lambda: subprocess.run(run, **quiet))
+    return found
+
+
+def side_by_side() -> None:
+    """Print Docker beside embedded, measured in this run."""
+    of_docker, of_embedded = engine("docker"), engine("embedded")
+    for what, value in of_docker.items():
+        beside = of_embedded[what]
+        print(f"{what:<40} docker {value:8.2f}   embedded {beside:8.2f}   {value / beside:6.2f} x")
+
+
 if __name__ == "__main__":
+    if os.environ.get("LAB_ENGINE") == "docker":
+        side_by_side()
+        sys.exit()
     with own_lab():
         servers()
         one_call()

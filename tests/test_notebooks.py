@@ -170,6 +170,17 @@ def test_code_is_formatted_linted_and_typed() -> None:
         assert run.returncode == 0, run.stdout + run.stderr
 
 
+def test_the_public_workflows_are_valid_and_safe() -> None:
+    """Against GitHub's schema, and with zizmor's rules (pinned actions, least rights)."""
+    scripts = Path(sys.executable).parent
+    for path in sorted(ROOT.glob(".github/workflows/*.yml")):
+        schema = ["check-jsonschema", "--builtin-schema", "vendor.github-workflows"]
+        for command in (schema, ["zizmor", "--offline", "--no-progress", "--persona", "pedantic"]):
+            line = [str(scripts / command[0]), *command[1:], str(path)]
+            run = subprocess.run(line, capture_output=True, text=True, check=False)
+            assert run.returncode == 0, run.stdout + run.stderr
+
+
 def test_the_learners_modules_stay_small() -> None:
     """lab, shop, show, check and sessions together: under 1,000 lines."""
     names = ("lab", "shop", "show", "check", "sessions")
