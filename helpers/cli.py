@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from helpers import databases, doctor, engines, paths, work
 from helpers.engines import embedded
-from helpers.engines.processes import end, end_leftovers, supervisors
+from helpers.engines.processes import end, supervisors
 from helpers.engines.record import LOCK, try_lock
 from helpers.errors import LabError
 
@@ -90,14 +90,11 @@ def down(arguments: list[str]) -> int:
         end(found)
     left = 0
     if (state / LOCK).exists() and (lock := try_lock(state)):
-        if on_docker:
+        left = engines.end_leftovers(state, in_containers=on_docker)
+        if "--volumes" in arguments:
             from helpers.engines import containers
 
-            left = containers.end_leftovers(state)
-            if "--volumes" in arguments:
-                containers.remove_data(state)
-        else:
-            left = end_leftovers(state)
+            containers.remove_data(state)
         lock.close()
     if forced:
         print("The supervisor did not answer. It was ended, and its servers with it.")

@@ -12,11 +12,10 @@ import sys
 END = """
 import sys
 from pathlib import Path
-from helpers.engines import {} as engine
-engine.end_leftovers(Path(sys.argv[-1]))
+from helpers import engines
+engines.end_leftovers(Path(sys.argv[-1]), in_containers="--docker" in sys.argv)
 """
 
 if __name__ == "__main__" and sys.stdin.buffer.read() != b"clean":
     # In this process's place, with the whole environment. The state folder's lock stays with it.
-    code = END.format("containers" if "--docker" in sys.argv else "processes")
-    os.execv(sys.executable, [sys.executable, "-c", code, *sys.argv[1:]])
+    os.execv(sys.executable, [sys.executable, "-c", END, *sys.argv[1:]])

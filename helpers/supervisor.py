@@ -53,15 +53,10 @@ def fail(message: str) -> NoReturn:
 
 def end_servers(state: Path, in_containers: bool) -> None:
     """End every server that still runs on the state folder."""
+    from helpers import engines
+
     try:
-        if in_containers:
-            from helpers.engines import containers
-
-            containers.end_leftovers(state)
-        else:
-            from helpers.engines import processes
-
-            processes.end_leftovers(state)
+        engines.end_leftovers(state, in_containers=in_containers)
     except LabError as problem:
         fail(str(problem))
 
@@ -98,13 +93,7 @@ def main() -> None:
 
     from helpers.engines.service import Supervisor
 
-    if in_containers:
-        from helpers.engines.containers import Contained
-
-        service = Supervisor(state, idle_seconds, launched, Contained)
-    else:
-        service = Supervisor(state, idle_seconds, launched)
-    asyncio.run(service.main())
+    asyncio.run(Supervisor(state, idle_seconds, launched, in_containers).main())
     end_servers(state, in_containers)
     lock.truncate(0)
     guardian.communicate(b"clean")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import subprocess
+from pathlib import Path
 
 from helpers.engines import external
 from helpers.engines.programs import KINDS
@@ -85,6 +86,20 @@ def server(kind: str, *, private_for: str | None = None) -> Server:
         made = external.ExternalServer(kind)
     made.use()
     return made
+
+
+def end_leftovers(folder: Path, *, in_containers: bool) -> int:
+    """End every server that still runs on a supervisor's folder; return how many things ended.
+
+    Raises LabError when Docker cannot be used.
+    """
+    if in_containers:
+        from helpers.engines import containers
+
+        return containers.end_leftovers(folder)
+    from helpers.engines import processes
+
+    return processes.end_leftovers(folder)
 
 
 def start_all() -> list[str]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import os
-import random
 import secrets
 import shutil
 import subprocess
@@ -24,9 +24,15 @@ from docker.models.containers import Container
 
 from helpers.engines import ready
 from helpers.engines.address import Address
-from helpers.engines.launching import port_is_free, remembered_port, write_private
+from helpers.engines.launching import (
+    free_port,
+    port_is_free,
+    read_password,
+    remembered_port,
+    write_private,
+)
 from helpers.engines.programs import CONTAINER_TITLES as TITLES
-from helpers.engines.programs import HOST, KINDS, PORTS, USER
+from helpers.engines.programs import HOST, KINDS, USER
 from helpers.errors import LabError
 from helpers.paths import ROOT
 
@@ -72,6 +78,7 @@ def context_address() -> str:
     return found.stdout.strip()
 
 
+@functools.cache
 def compose_command() -> list[str]:
     """Return the command of Docker Compose. Raises LabError when there is none."""
     for command in (["docker", "compose"], ["docker-compose"]):
@@ -174,13 +181,11 @@ def end_leftovers(state: Path) -> int:
     return 0
 
 
-def remove_volumes(client: docker.DockerClient, state: Path, part: str = "") -> int:
-    """Remove the lab's volumes whose name contains `part`; return their number."""
-    volumes = client.volumes.list(filters={"label": f"{LABEL}={label(state)}"})
-    chosen = [volume for volume in volumes if part in volume.name]
-    for volume in chosen:
-        volume.remove(force=True)
-    return len(chosen)
+def remove_volumes(client: docker.DockerClient, state: Path, part: str = "") -> None:
+    """Remove the lab's volumes whose name contains `part`."""
+    for volume in client.volumes.list(filters={"label": f"{LABEL}={label(state)}"}):
+        if part in volume.name:
+            volume.remove(force=True)
 
 
 def remove_data(state: Path) -> None:
@@ -322,11 +327,11 @@ class Contained:
         file = self.folder / "password"
         if not file.exists():
             write_private(file, secrets.token_urlsafe(24))
-        self.password = file.read_text(encoding="utf-8").strip()
+        self.password = read_password(self.folder)
         self.port = remembered_port(self.folder) or self.port
         for _ in range(5):
             if not self.port or not (port_is_free(self.port) or self.container):
-                self.port = next(p for p in random.sample(PORTS, 500) if port_is_free(p))
+                self.port = free_port()
             write_private(self.folder / "port", str(self.port))
             values = {"LAB_PORT": self.port, "LAB_PASSWORD": self.password}
             values["LAB_LABEL"] = label(self.folder.parent)

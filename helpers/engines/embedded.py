@@ -281,29 +281,31 @@ class EmbeddedServer(Server):
         how = f" ({answer['ended']})" if answer["ended"] else ""
         return f"{self.title} had stopped{how}. It was started again with its data."
 
-    def _own(self, operation: str) -> None:
-        """Do something to the server that other notebooks would notice."""
+    def _must_be_own(self, operation: str) -> None:
+        """Raise LabError for what other notebooks would notice."""
         if not self.private:
             raise LabError(
                 f"This {self.title} is shared by every notebook, so a lesson may not "
                 f"{operation} it. Ask for a server of your own: private=True."
             )
-        answer = call(operation, key=self.key)
-        if answer:
-            self._take(answer)
+
+    def _signal(self, signal: str) -> None:
+        self._must_be_own(signal)
+        call("signal", key=self.key, signal=signal)
 
     def restart(self) -> None:
-        self._own("restart")
+        self._must_be_own("restart")
+        self._take(call("restart", key=self.key))
         self.wait_ready()
 
     def kill(self) -> None:
-        self._own("kill")
+        self._signal("kill")
 
     def pause(self) -> None:
-        self._own("pause")
+        self._signal("pause")
 
     def resume(self) -> None:
-        self._own("resume")
+        self._signal("resume")
 
     def runs(self) -> bool:
         return any(known["key"] == self.key for known in call("status")["servers"])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from helpers.engines.programs import HOST, KINDS, PROGRAMS, Step, private_opener
+from helpers.engines.programs import HOST, KINDS, PORTS, PROGRAMS, Step, private_opener
 from helpers.errors import LabError
 
 #: How long a program may take to be set up, and to accept connections.
@@ -35,6 +36,11 @@ def port_is_free(port: int) -> bool:
         except (OSError, OverflowError):
             return False
     return True
+
+
+def free_port() -> int:
+    """Return a loopback port that is free now, or 0 when none was found."""
+    return next((port for port in random.sample(PORTS, 500) if port_is_free(port)), 0)
 
 
 def die_with_parent(death_signal: int) -> Callable[[], None] | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import secrets
 import shutil
 import signal
@@ -18,6 +17,7 @@ import psutil
 
 from helpers.engines.launching import (
     START_SECONDS,
+    free_port,
     launch,
     port_is_free,
     read_password,
@@ -35,7 +35,7 @@ from helpers.engines.processes import (
     stands_still,
     tail,
 )
-from helpers.engines.programs import HOST, PORTS, PROGRAMS, TITLES
+from helpers.engines.programs import HOST, PROGRAMS, TITLES
 from helpers.engines.programs import USER as SERVER_USER
 from helpers.errors import LabError
 
@@ -159,8 +159,7 @@ class Running:
         for _ in range(5):
             # The same port as before when it is free: a URL in a notebook stays right.
             if not self.port or not port_is_free(self.port):
-                free = (port for port in random.sample(PORTS, 500) if port_is_free(port))
-                self.port = next(free, 0)
+                self.port = free_port()
                 if not self.port:
                     break
                 write_private(self.folder / "port", str(self.port))

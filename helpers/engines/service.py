@@ -37,12 +37,16 @@ class Supervisor:
         state: Path,
         idle_seconds: float,
         launched: Launched,
-        make: Callable[[str, str, Path], Running | Contained] = Running,
+        in_containers: bool,
     ) -> None:
+        self.make: Callable[[str, str, Path], Running | Contained] = Running
+        if in_containers:
+            from helpers.engines.containers import Contained
+
+            self.make = Contained
         self.state = state
         self.token = secrets.token_urlsafe(32)
         self.idle_seconds = idle_seconds
-        self.make = make
         self.servers: dict[str, Running | Contained] = {}
         self.leases: set[asyncio.StreamWriter] = set()
         self.owners: dict[str, asyncio.StreamWriter] = {}  # private servers
@@ -115,22 +119,12 @@ class Supervisor:
             await server.start()
             return server.describe()
 
-    async def op_kill(self, request: Request, _: asyncio.StreamWriter) -> Request:
+    async def op_signal(self, request: Request, _: asyncio.StreamWriter) -> Request:
+        """Kill, pause or resume a server."""
         server = self.find(request["key"])
+        signals = {"kill": server.kill, "pause": server.pause, "resume": server.resume}
         async with server.lock:
-            await server.kill()
-        return {}
-
-    async def op_pause(self, request: Request, _: asyncio.StreamWriter) -> Request:
-        server = self.find(request["key"])
-        async with server.lock:
-            await server.pause()
-        return {}
-
-    async def op_resume(self, request: Request, _: asyncio.StreamWriter) -> Request:
-        server = self.find(request["key"])
-        async with server.lock:
-            await server.resume()
+            await signals[request["signal"]]()
         return {}
 
     async def op_logs(self, request: Request, _: asyncio.StreamWriter) -> Request:
