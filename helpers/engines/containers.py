@@ -229,6 +229,7 @@ class Contained:
             "pid": pid,
             "log": "",
             "ended": self.ended,
+            "paused": self.container is not None and self.container.status == "paused",
         }
 
     def logs(self, lines: int) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 
+from helpers.engines import ready
 from helpers.engines.address import Address
 from helpers.engines.launching import START_SECONDS
 from helpers.engines.processes import all_end, disk_note, supervisors, tail
@@ -337,6 +338,23 @@ class DockerServer(EmbeddedServer):
     def __init__(self, kind: str, lesson: str | None = None) -> None:
         super().__init__(kind, lesson)
         self.title = CONTAINER_TITLES[kind]
+
+    def _take(self, answer: dict[str, Any]) -> None:
+        super()._take(answer)
+        self.paused = answer["paused"]
+
+    def ensure(self) -> str | None:
+        """For a moment, Docker takes a container for running whose server was killed: ask it."""
+        notice = super().ensure()
+        deadline = time.monotonic() + 3
+        while notice is None and not self.paused and time.monotonic() < deadline:
+            try:
+                self.ask(1)
+                break
+            except ready.NotReady:
+                time.sleep(0.05)
+                notice = super().ensure()
+        return notice
 
     def advice(self) -> str:
         return Server.advice(self)
