@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 BUDGET_SECONDS, LIMIT_SECONDS = 60, 120  # a whole notebook
 CELL_SECONDS, CELL_LIMIT_SECONDS = 5, 10  # a cell of the core
 IGNORED = "nbval-ignore-output"
+REAL_MONGODB = "real-mongodb"
 
 
 @contextmanager
@@ -56,6 +57,22 @@ def own_lab() -> Iterator[Path]:
         shutil.rmtree(state, ignore_errors=True)
 
 
+def left_out(cells: Sequence[Any]) -> list[Any]:
+    """Return the notebook cells that this run's servers cannot show.
+
+    Those tagged `real-mongodb`, where the server is not MongoDB. (Those tagged `own-server` belong
+    here too as soon as there is an external engine.)
+    """
+    tagged = [cell for cell in cells if REAL_MONGODB in cell.metadata.get("tags", [])]
+    if not tagged:
+        return []
+    from helpers.databases import MongoDB
+
+    with MongoDB("00").connect() as client:
+        stand_in = "secantusVersion" in client.admin.command("buildInfo")
+    return tagged if stand_in else []
+
+
 # The pytest plugin.
 
 _lab = None
@@ -76,6 +93,18 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if _lab is not None:
         _lab.__exit__(None, None, None)
         _lab = None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[Any]) -> None:
+    """Leave out the cells that need another server, and say how many."""
+    if config.option.collectonly:
+        return
+    cells = [item.cell for item in items if hasattr(item, "cell")]
+    unshown = [id(cell) for cell in left_out(cells)]
+    gone = [item for item in items if id(getattr(item, "cell", None)) in unshown]
+    if gone:
+        items[:] = [item for item in items if item not in gone]
+        config.hook.pytest_deselected(items=gone)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -147,6 +176,8 @@ def compared(notebook: Any) -> list[Any]:
 def execute(path: Path) -> Any:
     """Run a notebook from top to bottom and return it with its outputs, cleaned.
 
+    Cells that this run's servers cannot show are not run; what is stored of them stays.
+
     Raises nbclient.exceptions.CellExecutionError for an error in a cell that is not tagged
     `raises-exception`.
     """
@@ -164,7 +195,15 @@ def execute(path: Path) -> Any:
         coalesce_streams=True,  # a kernel splits what is printed at places that vary
         extra_arguments=["--log-level=ERROR"],
     )
+    unshown = left_out(notebook.cells)
+    for cell in unshown:
+        cell.metadata.tags.append("skip-execution")  # nbclient's tag
     client.execute()
+    for cell in unshown:
+        cell.metadata.tags.remove("skip-execution")
+    ran = [cell for cell in notebook.cells if cell.get("execution_count")]
+    for number, cell in enumerate(ran, start=1):
+        cell.execution_count = number
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, path.name)
         nbformat.write(notebook, copy)

@@ -7,12 +7,13 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import nbformat
 import pytest
 
-from helpers import lab, shop
+from helpers import lab, regression, shop
 from helpers.paths import NOTEBOOKS
 
 FOLDER = NOTEBOOKS / "05_mongodb_analytics_pipeline"
@@ -165,3 +166,26 @@ def test_the_published_file_is_the_notebooks_pipeline() -> None:
     file["client"] = {"analytics": Analytics()}
     file["get_user_engagement_stats"](names["start"], names["end"])
     assert asked == names["published"]
+
+
+def test_cells_for_mongodb_itself_run_only_there(db: Any) -> None:
+    """On the stand-in they are left out of the regression run; on MongoDB nothing is."""
+    cells = [
+        nbformat.v4.new_code_cell("1", metadata={"tags": tags})
+        for tags in (
+            [],
+            ["raises-exception"],
+            [regression.REAL_MONGODB],
+            ["own-server", "real-mongodb"],
+        )
+    ]
+    items: list[Any] = [SimpleNamespace(cell=cell) for cell in cells] + [SimpleNamespace()]
+    deselected: list[Any] = []
+    hook = SimpleNamespace(pytest_deselected=lambda items: deselected.extend(items))
+    option = SimpleNamespace(collectonly=False)
+    config: Any = SimpleNamespace(option=option, hook=hook)
+    before = list(items)
+    regression.pytest_collection_modifyitems(config, items)
+    stand_in = "secantusVersion" in db.client.admin.command("buildInfo")
+    assert deselected == (before[2:4] if stand_in else [])
+    assert items == [item for item in before if item not in deselected]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter, defaultdict
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from helpers import shop
-from helpers.exercises import Database, Exercise, Incorrect
+from helpers.exercises import Database, Exercise, Incorrect, NotAttempted
 from helpers.exercises.lesson_05_pipelines import (
     KINDS,
     Rows,
@@ -336,6 +338,121 @@ def check_page(mg: Database, page: Any) -> None:
                 raise Incorrect(f"For {name}, `{field}` should be {value!r}; it is {row[field]!r}.")
 
 
+# Exercise 7: an index for a page.
+
+STARTER_7 = """
+ex7.start()  # makes ex7_events anew, without an index
+# Your line goes here: db.ex7_events.create_index(...)
+
+ex7.check()
+"""
+
+
+def indexed(*keys: str) -> str:
+    """Return the starter with indexes on these lists of fields."""
+    lines = [f"db.ex7_events.create_index([{key}])" for key in keys]
+    place = "# Your line goes here: db.ex7_events.create_index(...)"
+    return changed(STARTER_7, place, "\n".join(lines))
+
+
+SOLUTION_7 = indexed('("userId", 1), ("eventType", 1), ("timestamp", -1)')
+
+
+def prepare_index(mg: Database) -> None:
+    """Make the collection anew, with a few events and no index."""
+    with mg.connect() as client:
+        events = client.get_default_database()["ex7_events"]
+        events.drop()
+        events.insert_many(chance(7, 50, 9, 3))
+
+
+def check_index(mg: Database) -> None:
+    """Look at the fields of the index, and at their order."""
+    with mg.connect() as client:
+        known = client.get_default_database()["ex7_events"].index_information()
+    made = {name: about for name, about in known.items() if name != "_id_"}
+    if not made:
+        raise NotAttempted("ex7_events has no index beside the one on _id.")
+    if len(made) > 1:
+        raise Incorrect(f"ex7_events has {len(made)} indexes. One is enough for both queries.")
+    [about] = made.values()
+    fields = [field for field, _ in about["key"]]
+    if any(direction not in (1, -1) for _, direction in about["key"]):
+        raise Incorrect("The index should be an ordinary one: each field 1 or -1.")
+    if about.keys() & {"partialFilterExpression", "sparse", "unique"}:
+        raise Incorrect("The index should be for all documents, and allow equal ones.")
+    if missing := [f for f in ("userId", "eventType", "timestamp") if f not in fields]:
+        raise Incorrect(f"The index has no {missing[0]}; the first query needs it: {fields}.")
+    if fields[0] != "userId":
+        raise Incorrect(
+            f"The query for all events of a customer cannot use it: it begins with {fields[0]}."
+        )
+    if fields.index("timestamp") < fields.index("eventType"):
+        raise Incorrect(
+            "The purchases come in order, but between all the customer's other events: what must "
+            "be equal stands before what you sort by."
+        )
+    if fields.index("timestamp") != 2:
+        raise Incorrect(f"Another field stands before timestamp: the sort needs a sort: {fields}.")
+
+
+# Exercise 8: revenue by local day.
+
+STARTER_8 = '''
+def revenue(zone):
+    """Return a pipeline: what was bought on each day of the time zone."""
+    return ...
+
+
+ex8.check()
+'''
+BODY_8 = """\
+    day = {"$dateToString": {"date": "$timestamp", "format": "%Y-%m-%d", "timezone": zone}}
+    return [
+        {"$match": {"eventType": "purchase"}},
+        {"$group": {"_id": day, "cents": {"$sum": "$value"}}},
+        {"$project": {"_id": 0, "day": "$_id", "cents": 1}},
+        {"$sort": {"day": 1}},
+    ]
+"""
+SOLUTION_8 = STARTER_8.replace("    return ...\n", BODY_8)
+
+
+def true_revenue(rows: Rows, zone: str) -> Rows:
+    """Compute the days without a pipeline."""
+    cents: Counter[str] = Counter()
+    for row in rows:
+        if row["eventType"] == "purchase":
+            cents[f"{row['timestamp'].astimezone(ZoneInfo(zone)):%Y-%m-%d}"] += row["value"]
+    return [{"day": day, "cents": cents[day]} for day in sorted(cents)]
+
+
+def check_revenue(mg: Database, revenue: Callable[[str], Any]) -> None:
+    """Compare with Python's zones: both changes of the clocks, half hours, the far side."""
+    autumn = datetime(2025, 10, 25, 20, 30, tzinfo=UTC)
+    hours = [at(1, autumn + n * DAY / 24, "purchase", value=2**n) for n in range(32)]
+    noon = datetime(2025, 5, 6, 12, tzinfo=UTC)
+    with_view = [at(1, noon, "purchase", value=100), at(2, noon, value=50)]
+    sets = (with_view, hours, chance(8, 200, 9, 9))
+    for zone in ("Europe/Berlin", "UTC", "America/New_York", "Asia/Kolkata", "Pacific/Auckland"):
+        for found, events in run_on(mg, "revenue", revenue(zone), sets):
+            wanted = true_revenue(events, zone)
+            same_fields(found, wanted)
+            true = {row["day"]: row["cents"] for row in wanted}
+            for row in found:
+                if not isinstance(row["day"], str):
+                    raise Incorrect(f"`day` should be a text like 2025-03-30: {row['day']!r}.")
+                if row["cents"] != true.get(row["day"], 0):
+                    raise Incorrect(
+                        f"In {zone}, {true.get(row['day'], 0)} cents were spent on {row['day']}; "
+                        f"your pipeline gives {row['cents']!r}."
+                    )
+            if sorted(row["day"] for row in found) != [row["day"] for row in wanted]:
+                raise Incorrect(f"In {zone}, each day with a purchase should be there once.")
+            if found != wanted:
+                raise Incorrect("The days should come in order.")
+
+
 EXERCISES = [
     Exercise(
         number=4,
@@ -424,5 +541,53 @@ EXERCISES = [
             ),
         ],
         praise="The quiet day is now a case of its own, and it has a test.",
+    ),
+    Exercise(
+        number=7,
+        title="An index for a page",
+        prompt="Make one index for a customer's newest purchases and for all her events.",
+        setup=place("05d"),
+        starter=STARTER_7,
+        solution=SOLUTION_7,
+        check=check_index,
+        prepare=prepare_index,
+        hints=[
+            "Equality, sort, range: which fields are equal to a value, and which one do you sort "
+            "by?",
+            "Two fields are for equality. Only one of them is in the second query: it comes first.",
+        ],
+        wrong=[
+            (indexed('"eventType", "userId", "timestamp"'), "begins with eventType"),
+            (indexed('"userId", "timestamp", "eventType"'), "what must be equal"),
+            (indexed('"userId", "eventType"'), "has no timestamp"),
+            (
+                indexed('"userId", "eventType", "timestamp"', '"userId"'),
+                "One is enough for both",
+            ),
+        ],
+        praise="The server reads ten entries of the index, and ten documents.",
+    ),
+    Exercise(
+        number=8,
+        title="Revenue by local day",
+        prompt="Write a pipeline that adds up purchases by the days of a time zone.",
+        setup=place("05e"),
+        starter=STARTER_8,
+        solution=SOLUTION_8,
+        check=check_revenue,
+        hints=[
+            "$dateToString takes a timezone; $group by what it gives.",
+            "Only purchases: $match comes first.",
+        ],
+        wrong=[
+            (changed(SOLUTION_8, ', "timezone": zone', ""), "your pipeline gives 15."),
+            (changed(SOLUTION_8, ": zone}", ': "Europe/Berlin"}'), "In UTC, "),
+            (
+                changed(SOLUTION_8, '        {"$match": {"eventType": "purchase"}},\n', ""),
+                "your pipeline gives 150.",
+            ),
+            (changed(SOLUTION_8, '{"day": 1}', '{"cents": -1}'), "come in order"),
+        ],
+        praise="The same moments, cut into other days: the total is equal in every zone.",
     ),
 ]
