@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, timedelta
 from typing import Any
 
+from pymongo.errors import OperationFailure
+
 from helpers import shop
 from helpers.exercises import Database, Incorrect, NotAttempted, running
 
@@ -67,7 +69,11 @@ def results(events: Any, name: str, pipeline: Any) -> Rows:
     if any(stage.keys() & {"$out", "$merge"} for stage in pipeline):
         raise Incorrect(f"`{name}` should return its result, and not write it into a collection.")
     with running("Your pipeline"):
-        return list(events.aggregate(pipeline))
+        try:
+            return list(events.aggregate(pipeline))
+        except OperationFailure as error:
+            reason = (error.details or {}).get("errmsg", error)  # without the whole answer
+            raise Incorrect(f"The server refuses your pipeline: {reason}") from error
 
 
 def same_fields(found: Rows, wanted: Rows) -> None:
