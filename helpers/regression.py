@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 BUDGET_SECONDS, LIMIT_SECONDS = 60, 120  # a whole notebook
 CELL_SECONDS, CELL_LIMIT_SECONDS = 5, 10  # a cell of the core
 IGNORED = "nbval-ignore-output"
+REAL_MONGODB = "real-mongodb"
+OWN_SERVER = "own-server"
 
 
 @contextmanager
@@ -75,6 +77,28 @@ def remove_lesson(lesson: str) -> None:
         Redis(place).release()
 
 
+def left_out(cells: Sequence[Any]) -> list[Any]:
+    """Return the notebook cells that this run's servers cannot show.
+
+    Those tagged `real-mongodb`, where the server is not MongoDB, and those tagged `own-server`,
+    where servers are external: nobody may restart or configure them.
+    """
+    from helpers import engines
+    from helpers.databases import MongoDB
+
+    tagged = {
+        name: [cell for cell in cells if name in cell.metadata.get("tags", [])]
+        for name in (REAL_MONGODB, OWN_SERVER)
+    }
+    if len(engines.own_kinds()) == len(KINDS):
+        tagged[OWN_SERVER] = []
+    if tagged[REAL_MONGODB]:
+        with MongoDB("00").connect() as client:
+            if "secantusVersion" not in client.admin.command("buildInfo"):
+                tagged[REAL_MONGODB] = []
+    return tagged[REAL_MONGODB] + tagged[OWN_SERVER]
+
+
 # The pytest plugin.
 
 _lab = None
@@ -97,22 +121,16 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         _lab = None
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On external servers, leave out the cells that need a server of their own."""
-    from helpers import engines
-
-    if len(engines.own_kinds()) == len(KINDS):
+def pytest_collection_modifyitems(config: pytest.Config, items: list[Any]) -> None:
+    """Leave out the cells that need another server, and say how many."""
+    if config.option.collectonly:
         return
-    left_out = [item for item in items if "own-server" in tags(item)]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
-
-
-def tags(item: pytest.Item) -> list[str]:
-    """Return the tags of a notebook's cell; none for another test."""
-    cell = getattr(item, "cell", None)
-    return list(cell.metadata.get("tags", [])) if cell is not None else []
+    cells = [item.cell for item in items if hasattr(item, "cell")]
+    unshown = [id(cell) for cell in left_out(cells)]
+    gone = [item for item in items if id(getattr(item, "cell", None)) in unshown]
+    if gone:
+        items[:] = [item for item in items if item not in gone]
+        config.hook.pytest_deselected(items=gone)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -184,6 +202,8 @@ def compared(notebook: Any) -> list[Any]:
 def execute(path: Path) -> Any:
     """Run a notebook from top to bottom and return it with its outputs, cleaned.
 
+    Cells that this run's servers cannot show are not run; what is stored of them stays.
+
     Raises nbclient.exceptions.CellExecutionError for an error in a cell that is not tagged
     `raises-exception`.
     """
@@ -201,7 +221,15 @@ def execute(path: Path) -> Any:
         coalesce_streams=True,  # a kernel splits what is printed at places that vary
         extra_arguments=["--log-level=ERROR"],
     )
+    unshown = left_out(notebook.cells)
+    for cell in unshown:
+        cell.metadata.tags.append("skip-execution")  # nbclient's tag
     client.execute()
+    for cell in unshown:
+        cell.metadata.tags.remove("skip-execution")
+    ran = [cell for cell in notebook.cells if cell.get("execution_count")]
+    for number, cell in enumerate(ran, start=1):
+        cell.execution_count = number
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, path.name)
         nbformat.write(notebook, copy)

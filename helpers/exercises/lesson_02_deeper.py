@@ -1,0 +1,3 @@
+"""Exercises of lesson 02's sections of "Going deeper"."""
+
+from __future__ import annotations
