@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-import ast
 import asyncio
-import inspect
 import sys
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from helpers.exercises import Database, Exercise, Incorrect, end_uncommitted, lesson_02_deeper, look
+from helpers.exercises.lesson_02_shared import (
+    behind_lock,
+    changed,
+    pool,
+    run_cells,
+    session_of,
+)
 from helpers.paths import NOTEBOOKS
-
-
-def run_cells(names: dict[str, Any], *idents: str) -> None:
-    """Run cells of the notebook, by their ids, in `names`; leave no open connection behind."""
-    import nbformat
-
-    (file,) = NOTEBOOKS.glob("02_*.ipynb")
-    cells = {cell.id: cell.source for cell in nbformat.read(file, as_version=4).cells}
-
-    async def run() -> None:
-        for ident in idents:
-            flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-            code = compile(cells[ident], ident, "exec", flags, dont_inherit=True)
-            result = eval(code, names)
-            if inspect.isawaitable(result):
-                await result
-        await names["engine"].dispose()
-
-    asyncio.run(run())
 
 
 def setup() -> dict[str, Any]:
@@ -47,64 +30,6 @@ def setup() -> dict[str, Any]:
     run_cells(names, "published-engine", "published-main", "s1-load", "s1-pages", "s3-models")
     sys.path.remove(str(names["folder"]))
     return names
-
-
-@asynccontextmanager
-async def pool(pg: Database, size: int, seconds: float = 5) -> AsyncIterator[AsyncEngine]:
-    """Give a check an engine of its own with so many connections; afterwards they are closed."""
-    limits = {"options": "-c lock_timeout=15s -c statement_timeout=20s"}
-    url = pg.url  # type: ignore[attr-defined]
-    engine = create_async_engine(
-        url, pool_size=size, max_overflow=0, pool_timeout=seconds, connect_args=limits
-    )
-    try:
-        yield engine
-    finally:
-        await engine.dispose()
-
-
-def session_of(engine: AsyncEngine) -> AsyncSession:
-    """Return a new session as the notebook's factories make them."""
-    return AsyncSession(engine, expire_on_commit=False)
-
-
-async def behind_lock(
-    pg: Database, lock: str, calls: Sequence[Callable[[], Awaitable[Any]]]
-) -> list[Any]:
-    """Start calls while rows are locked, unlock when each waits or has ended; return the results.
-
-    So all of them have read what they read before any of them writes.
-
-    Raises:
-        Incorrect: not all of them came to the database; or what the first of them raised.
-    """
-    query = """SELECT count(*) FROM pg_stat_activity
-               WHERE datname = current_database() AND wait_event_type = 'Lock'"""
-    with pg.connect() as holder, look(pg) as eye:
-        holder.execute(lock)
-        tasks = [asyncio.ensure_future(call()) for call in calls]
-        deadline, waiting, running = time.monotonic() + 5, 0, len(tasks)
-        while time.monotonic() < deadline:
-            (waiting,) = eye.execute(query).fetchone() or (0,)
-            running = sum(not task.done() for task in tasks)
-            if waiting >= running:
-                break
-            await asyncio.sleep(0.02)
-        holder.rollback()
-    done, hanging = await asyncio.wait(tasks, timeout=20)
-    for task in hanging:
-        task.cancel()
-    errors = [error for task in tasks if task in done and (error := task.exception())]
-    if errors:
-        raise errors[0]
-    if hanging:
-        raise Incorrect(f"{len(hanging)} of {len(tasks)} callers never came to an end.")
-    if waiting < running:
-        raise Incorrect(
-            f"Only {waiting} of {running} callers reached the database; the others waited in "
-            "Python. A lock of Python's protects nothing from a second process."
-        )
-    return [task.result() for task in tasks]
 
 
 # Exercise 1: the newest posts.
@@ -130,15 +55,6 @@ LOOP_1 = """\
         found.append((post.title, author.name))
     return found
 """
-
-
-def changed(solution: str, *parts: str) -> str:
-    """Return a solution with parts replaced: old, new, old, new."""
-    for old, new in zip(parts[::2], parts[1::2], strict=True):
-        if old not in solution:
-            raise ValueError(f"{old!r} is not in the solution")
-        solution = solution.replace(old, new)
-    return solution
 
 
 async def check_latest(pg: Database, latest: Callable[..., Any]) -> None:
@@ -250,7 +166,7 @@ async def check_redeem(pg: Database, redeem: Callable[..., Any]) -> None:
         def left() -> dict[str, int]:
             return dict(connection.execute("SELECT * FROM coupons").fetchall())
 
-        async with pool(pg, 30, 20) as engine:
+        async with pool(pg, 20, 20) as engine:
 
             async def call(code: str) -> Any:
                 async with session_of(engine) as session:
@@ -272,7 +188,7 @@ async def check_redeem(pg: Database, redeem: Callable[..., Any]) -> None:
             if left() != {"TEN": 10, "LAST": 0, "NONE": 0}:
                 raise Incorrect(f"After LAST was redeemed the coupons have {left()} left.")
             lock = "SELECT 1 FROM coupons WHERE code = 'TEN' FOR UPDATE"
-            results = await behind_lock(pg, lock, [lambda: call("TEN")] * 30)
+            results = await behind_lock(pg, lock, [lambda: call("TEN")] * 30, 20)
         told, now = results.count(True), left()["TEN"]
         if now < 0:
             raise Incorrect(
@@ -281,8 +197,8 @@ async def check_redeem(pg: Database, redeem: Callable[..., Any]) -> None:
             )
         if told > 10:
             raise Incorrect(
-                f"{told} of 30 callers were told True, and left is {now}. They all read 10 and "
-                "wrote what they had computed: a lost update."
+                f"{told} of 30 callers were told True, and left is {now}. They read, computed and "
+                "wrote: a lost update."
             )
         if (told, now) != (10, 0):
             raise Incorrect(
