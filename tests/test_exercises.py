@@ -70,7 +70,7 @@ class Notebook:
             self.shell.push(exercise.setup())
             self.setup = exercise.setup
         names = self.shell.user_ns
-        servers = [value for value in names.values() if hasattr(value, "kind")]
+        servers = [v for v in names.values() if isinstance(getattr(v, "kind", None), str)]
         task = names[f"ex{exercise.number}"] = check.Task(lesson, exercise, servers)
         ran = self.shell.run_cell(case.source)
         if ran.error_before_exec or ran.error_in_exec:

@@ -28,7 +28,6 @@ def setup() -> dict[str, Any]:
     names: dict[str, Any] = {"pg": lab.postgres("02"), "shop": shop, "sys": sys, "asyncio": asyncio}
     names["folder"] = NOTEBOOKS / "02_sqlalchemy_async_crud"
     run_cells(names, "published-engine", "published-main", "s1-load", "s1-pages", "s3-models")
-    sys.path.remove(str(names["folder"]))
     return names
 
 

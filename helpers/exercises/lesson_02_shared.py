@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -36,7 +37,12 @@ def run_cells(names: dict[str, Any], *idents: str) -> None:
         if "engine" in names:
             await names["engine"].dispose()
 
-    asyncio.run(run())
+    path = list(sys.path)
+    sys.path.insert(0, str(NOTEBOOKS / "02_sqlalchemy_async_crud"))  # a notebook runs beside it
+    try:
+        asyncio.run(run())
+    finally:
+        sys.path[:] = path
 
 
 def section(*idents: str) -> Callable[[], dict[str, Any]]:
@@ -45,7 +51,6 @@ def section(*idents: str) -> Callable[[], dict[str, Any]]:
     def setup() -> dict[str, Any]:
         names: dict[str, Any] = {}
         run_cells(names, *idents)
-        names.pop("func", None)  # it has every attribute, so it looks like anything to a test
         return names
 
     return setup
