@@ -330,18 +330,67 @@ async def check_again(pg: Database, again: Callable[..., Any]) -> None:
         connection.execute("DROP TABLE ex6_orders")
 
 
-# Exercise 7: a transfer that is correct.
+# Exercise 7: the size of a pool.
 
 STARTER_7 = '''
+def pool_size(rate, held, processes, max_connections, reserve):
+    """Return pool_size for one process; raise ValueError if all together do not fit."""
+    return ...
+
+
+ex7.check()
+'''
+BODY_7 = """\
+    each = math.ceil(1.5 * rate * held / processes)
+    if each * processes > max_connections - reserve:
+        raise ValueError("make the transactions shorter, or put a pooler in front")
+    return each
+"""
+SOLUTION_7 = "\nimport math\n\n" + STARTER_7.replace("    return ...\n", BODY_7)
+
+
+def check_pool_size(pool_size: Callable[..., Any]) -> None:
+    """Compare with sizes that were computed by hand, and with one that does not fit."""
+    for arguments, size, why in [
+        ((200, 0.02, 2, 100, 10), 3, "4 are busy, 6 with half as many again, 3 in each process"),
+        ((100, 0.03, 4, 100, 10), 2, "4.5 in four processes are more than one in each"),
+        ((1000, 0.04, 6, 100, 10), 10, "60 in six processes"),
+        ((10, 0.01, 3, 100, 10), 1, "a process needs at least one"),
+        ((1000, 0.06, 9, 100, 10), 10, "nine times ten are 90, which just fit"),
+    ]:
+        try:
+            told = pool_size(*arguments)
+        except Incorrect as error:
+            if isinstance(error.__cause__, ValueError):
+                raise Incorrect(f"pool_size{arguments} refused, but it fits: {why}.") from None
+            raise
+        if told != size:
+            raise Incorrect(f"pool_size{arguments} returned {told!r}; it is {size}: {why}.")
+    for arguments, why in [
+        ((1000, 0.2, 4, 100, 10), "300 connections"),
+        ((1000, 0.06, 8, 100, 10), "12 in each of eight processes are 96, and 90 may be used"),
+    ]:
+        try:
+            told = pool_size(*arguments)
+        except Incorrect as error:
+            if isinstance(error.__cause__, ValueError):
+                continue
+            raise
+        raise Incorrect(f"pool_size{arguments} returned {told!r}, but this does not fit: {why}.")
+
+
+# Exercise 8: a transfer that is correct.
+
+STARTER_8 = '''
 async def transfer(session, source, target, cents):
     """Move cents, commit, return True; or change nothing and return False."""
     return ...
 
 
-ex7.start()
-await ex7.check()
+ex8.start()
+await ex8.check()
 '''
-BODY_7 = """\
+BODY_8 = """\
     if cents < 1 or source == target:
         raise ValueError("a transfer needs a positive amount and two accounts")
     both = select(Account).where(Account.id.in_([source, target])).order_by(Account.id)
@@ -353,13 +402,13 @@ BODY_7 = """\
     await session.commit()
     return True
 """
-SOLUTION_7 = STARTER_7.replace("    return ...\n", BODY_7)
-RULES_7 = """\
+SOLUTION_8 = STARTER_8.replace("    return ...\n", BODY_8)
+RULES_8 = """\
     if cents < 1 or source == target:
         raise ValueError("a transfer needs a positive amount and two accounts")
 """
-SOURCE_FIRST_7 = (
-    RULES_7
+SOURCE_FIRST_8 = (
+    RULES_8
     + """\
     first = await session.get(Account, source, with_for_update=True)
     second = await session.get(Account, target, with_for_update=True)
@@ -371,8 +420,8 @@ SOURCE_FIRST_7 = (
     return True
 """
 )
-UPDATES_7 = (
-    RULES_7
+UPDATES_8 = (
+    RULES_8
     + """\
     this = update(Account).where(Account.id == source, Account.cents >= cents)
     taken = await session.execute(this.values(cents=Account.cents - cents))
@@ -384,7 +433,7 @@ UPDATES_7 = (
     return True
 """
 )
-START_7 = {number: 1000 for number in range(1, 11)}
+START_8 = {number: 1000 for number in range(1, 11)}
 
 
 def fill_accounts(pg: Database) -> None:
@@ -443,9 +492,9 @@ async def check_rules(call: Callable[..., Any], balances: Callable[[], dict[int,
     told = await call(1, 2, 300)
     if told is not True:
         raise Incorrect(f"transfer(session, 1, 2, 300) returned {told!r}; it should be True.")
-    if balances() == START_7:
+    if balances() == START_8:
         raise Incorrect("transfer() returned True, but no other session sees a change.")
-    if balances() != {**START_7, 1: 700, 2: 1300}:
+    if balances() != {**START_8, 1: 700, 2: 1300}:
         raise Incorrect(f"After 300 cents from 1 to 2 the accounts are {balances()}.")
     before = balances()
     for arguments, why in [
@@ -494,7 +543,7 @@ async def crowd(pg: Database, call: Callable[..., Any], transfers: list[Any]) ->
 
 def check_sums(transfers: list[Any], results: list[Any], now: dict[int, int]) -> None:
     """Compare the balances with what the callers were told."""
-    wanted = dict(START_7)
+    wanted = dict(START_8)
     for (source, target, cents), told in zip(transfers, results, strict=True):
         if told is True:
             wanted[source] -= cents
@@ -598,12 +647,44 @@ EXERCISES: list[Exercise] = [
     ),
     Exercise(
         number=7,
-        title="A transfer that is correct",
-        prompt="Write transfer(session, source, target, cents) for fifty callers at once.",
-        setup=section("d-setup", "d-model"),
-        prepare=fill_accounts,
+        title="The size of a pool",
+        prompt="Write pool_size(rate, held, processes, max_connections, reserve).",
+        setup=dict,
         starter=STARTER_7,
         solution=SOLUTION_7,
+        check=check_pool_size,
+        hints=[
+            "On average rate * held connections are busy. Take half as many again.",
+            "Divide by the processes and round up: math.ceil.",
+            "Compare processes times that with max_connections - reserve.",
+        ],
+        wrong=[
+            (changed(SOLUTION_7, "math.ceil(", "int("), "more than one in each"),
+            (changed(SOLUTION_7, " / processes)", ")"), "3 in each process"),
+            (changed(SOLUTION_7, " - reserve", ""), "are 96"),
+            (
+                changed(
+                    SOLUTION_7,
+                    "each * processes > max_connections",
+                    "1.5 * rate * held > max_connections",
+                ),
+                "are 96",
+            ),
+            (
+                changed(SOLUTION_7, "each * processes > max", "each * processes >= max"),
+                "but it fits",
+            ),
+        ],
+        praise="A small pool that is always busy beats a large one that stands in line.",
+    ),
+    Exercise(
+        number=8,
+        title="A transfer that is correct",
+        prompt="Write transfer(session, source, target, cents) for fifty callers at once.",
+        setup=section("e-setup", "e-model"),
+        prepare=fill_accounts,
+        starter=STARTER_8,
+        solution=SOLUTION_8,
         check=check_transfer,
         hints=[
             "First the two ValueErrors; they need no database.",
@@ -611,12 +692,12 @@ EXERCISES: list[Exercise] = [
             "Compare the balance after the lock. Return False before anything is changed.",
         ],
         wrong=[
-            (changed(SOLUTION_7, ".with_for_update()", ""), "were told True, and"),
-            (STARTER_7.replace("    return ...\n", SOURCE_FIRST_7), "a deadlock"),
-            (STARTER_7.replace("    return ...\n", UPDATES_7), "cents are gone"),
-            (changed(SOLUTION_7, RULES_7, ""), "should raise ValueError"),
-            (changed(SOLUTION_7, "    await session.commit()\n", ""), "no other session sees"),
-            (changed(SOLUTION_7, "cents < cents:", "cents <= cents:"), "all of them"),
+            (changed(SOLUTION_8, ".with_for_update()", ""), "were told True, and"),
+            (STARTER_8.replace("    return ...\n", SOURCE_FIRST_8), "a deadlock"),
+            (STARTER_8.replace("    return ...\n", UPDATES_8), "cents are gone"),
+            (changed(SOLUTION_8, RULES_8, ""), "should raise ValueError"),
+            (changed(SOLUTION_8, "    await session.commit()\n", ""), "no other session sees"),
+            (changed(SOLUTION_8, "cents < cents:", "cents <= cents:"), "all of them"),
         ],
         praise="No cent is lost, no account overdrawn, and nobody waits for a deadlock.",
     ),
