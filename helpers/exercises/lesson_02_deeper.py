@@ -368,7 +368,8 @@ def check_pool_size(pool_size: Callable[..., Any]) -> None:
             raise Incorrect(f"pool_size{arguments} returned {told!r}; it is {size}: {why}.")
     for arguments, why in [
         ((1000, 0.2, 4, 100, 10), "300 connections"),
-        ((1000, 0.06, 8, 100, 10), "12 in each of eight processes are 96, and 90 may be used"),
+        ((800, 0.08, 4, 100, 10), "they want 96 of 100, and 10 are reserved"),
+        ((1000, 0.06, 7, 100, 10), "13 in each of seven processes are 91, and 90 may be used"),
     ]:
         try:
             told = pool_size(*arguments)
@@ -661,14 +662,14 @@ EXERCISES: list[Exercise] = [
         wrong=[
             (changed(SOLUTION_7, "math.ceil(", "int("), "more than one in each"),
             (changed(SOLUTION_7, " / processes)", ")"), "3 in each process"),
-            (changed(SOLUTION_7, " - reserve", ""), "are 96"),
+            (changed(SOLUTION_7, " - reserve", ""), "10 are reserved"),
             (
                 changed(
                     SOLUTION_7,
                     "each * processes > max_connections",
                     "1.5 * rate * held > max_connections",
                 ),
-                "are 96",
+                "are 91",
             ),
             (
                 changed(SOLUTION_7, "each * processes > max", "each * processes >= max"),
