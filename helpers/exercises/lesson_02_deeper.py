@@ -62,6 +62,7 @@ def check_orders(pg: Database, for_relationship: object, for_foreign_key: object
                 "order_id": mapped_column(key, nullable=False, index=True),
             },
         )
+        base.registry.configure()
     url = pg.url  # type: ignore[attr-defined]
     engine = create_engine(url, connect_args={"options": "-c lock_timeout=5s"})
     statements: list[str] = []

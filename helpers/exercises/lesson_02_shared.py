@@ -101,6 +101,8 @@ async def behind_lock(
     done, hanging = await asyncio.wait(tasks, timeout=30)
     for task in hanging:
         task.cancel()
+    if hanging:
+        await asyncio.wait(hanging, timeout=5)  # until their sessions are closed
     errors = [error for task in tasks if task in done and (error := task.exception())]
     if errors:
         raise errors[0]
