@@ -1,0 +1,125 @@
+"""What the exercises of lesson 02 share: the notebook's cells, engines for checks, a lock."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+
+from helpers.exercises import Database, Incorrect, look
+from helpers.paths import NOTEBOOKS
+
+
+def run_cells(names: dict[str, Any], *idents: str) -> None:
+    """Run cells of the notebook, by their ids, in `names`; leave no open connection behind."""
+    import nbformat
+
+    (file,) = NOTEBOOKS.glob("02_*.ipynb")
+    cells = {
+        cell.id: cell.source.replace("%xmode Minimal", "")
+        for cell in nbformat.read(file, as_version=4).cells
+    }
+
+    async def run() -> None:
+        for ident in idents:
+            flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+            code = compile(cells[ident], ident, "exec", flags, dont_inherit=True)
+            result = eval(code, names)
+            if inspect.isawaitable(result):
+                await result
+        if "engine" in names:
+            await names["engine"].dispose()
+
+    path = list(sys.path)
+    sys.path.insert(0, str(NOTEBOOKS / "02_sqlalchemy_async_crud"))  # a notebook runs beside it
+    try:
+        asyncio.run(run())
+    finally:
+        sys.path[:] = path
+
+
+def section(*idents: str) -> Callable[[], dict[str, Any]]:
+    """Return a setup that runs these cells: a section's set-up and what its exercise needs."""
+
+    def setup() -> dict[str, Any]:
+        names: dict[str, Any] = {}
+        run_cells(names, *idents)
+        return names
+
+    return setup
+
+
+@asynccontextmanager
+async def pool(pg: Database, size: int, seconds: float = 5) -> AsyncIterator[AsyncEngine]:
+    """Give a check an engine of its own with so many connections; afterwards they are closed."""
+    limits = {"options": "-c lock_timeout=15s -c statement_timeout=20s"}
+    url = pg.url  # type: ignore[attr-defined]
+    engine = create_async_engine(
+        url, pool_size=size, max_overflow=0, pool_timeout=seconds, connect_args=limits
+    )
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
+
+
+def session_of(engine: AsyncEngine) -> AsyncSession:
+    """Return a new session as the notebook's factories make them."""
+    return AsyncSession(engine, expire_on_commit=False)
+
+
+async def behind_lock(
+    pg: Database, lock: str, calls: Sequence[Callable[[], Awaitable[Any]]], size: int
+) -> list[Any]:
+    """Start calls while rows are locked, unlock when each waits or has ended; return the results.
+
+    So those in the pool, `size` of them, have read before any of them writes.
+
+    Raises:
+        Incorrect: not all of them came to the database; or what the first of them raised.
+    """
+    query = """SELECT count(*) FROM pg_stat_activity
+               WHERE datname = current_database() AND wait_event_type = 'Lock'"""
+    with pg.connect() as holder, look(pg) as eye:
+        holder.execute(lock)
+        tasks = [asyncio.ensure_future(call()) for call in calls]
+        deadline, waiting, running = time.monotonic() + 5, 0, size
+        while time.monotonic() < deadline:
+            (waiting,) = eye.execute(query).fetchone() or (0,)
+            running = min(size, sum(not task.done() for task in tasks))
+            if waiting >= running:
+                break
+            await asyncio.sleep(0.02)
+        holder.rollback()
+    done, hanging = await asyncio.wait(tasks, timeout=30)
+    for task in hanging:
+        task.cancel()
+    if hanging:
+        await asyncio.wait(hanging, timeout=5)  # until their sessions are closed
+    errors = [error for task in tasks if task in done and (error := task.exception())]
+    if errors:
+        raise errors[0]
+    if hanging:
+        raise Incorrect(f"{len(hanging)} of {len(tasks)} callers never came to an end.")
+    if waiting < running:
+        raise Incorrect(
+            f"Only {waiting} of {running} callers reached the database; the others waited in "
+            "Python. A lock of Python's protects nothing from a second process."
+        )
+    return [task.result() for task in tasks]
+
+
+def changed(solution: str, *parts: str) -> str:
+    """Return a solution with parts replaced: old, new, old, new."""
+    for old, new in zip(parts[::2], parts[1::2], strict=True):
+        if old not in solution:
+            raise ValueError(f"{old!r} is not in the solution")
+        solution = solution.replace(old, new)
+    return solution
