@@ -21,6 +21,7 @@ from helpers.exercises import (
     NotAttempted,
     end_uncommitted,
     in_words,
+    lesson_03_deeper,
     look,
 )
 from helpers.paths import NOTEBOOKS
@@ -655,4 +656,5 @@ EXERCISES = [
         ],
         praise="A constraint also holds for the program that will be written next year.",
     ),
+    *lesson_03_deeper.EXERCISES,
 ]

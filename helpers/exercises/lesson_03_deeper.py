@@ -1,0 +1,238 @@
+"""The exercises of lesson 03's deeper sections: one more table, the oldest pending orders."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from helpers.exercises import (
+    Database,
+    Exercise,
+    Incorrect,
+    NotAttempted,
+    end_uncommitted,
+    look,
+    running,
+)
+from helpers.exercises.deeper import starter, statements
+from helpers.paths import NOTEBOOKS
+
+FOLDER = NOTEBOOKS / "03_prisma_ecommerce_schema"
+
+
+def of_the_lesson(name: str) -> Any:
+    """Import one of the lesson's own files."""
+    if str(FOLDER) not in sys.path:
+        sys.path.insert(0, str(FOLDER))
+    return __import__(name)
+
+
+# Exercise 4: one more table.
+
+STARTER_4 = '''
+import sqlalchemy as sa
+
+print(Path("03_prisma_ecommerce_schema", "review.sql").read_text())
+
+
+def review(metadata: sa.MetaData) -> sa.Table:
+    """Return the Table "Review", the same as Prisma makes it."""
+    return ...
+
+
+ex4.check()
+'''
+BODY_4 = """\
+    from sqlalchemy.dialects.postgresql import TIMESTAMP
+
+    product = sa.ForeignKey("Product.id", ondelete="CASCADE", onupdate="CASCADE")
+    now = sa.func.current_timestamp()
+    return sa.Table(
+        "Review",
+        metadata,
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("productId", sa.Integer, product, nullable=False),
+        sa.Column("stars", sa.Integer, nullable=False, server_default="5"),
+        sa.Column("text", sa.Text),
+        sa.Column("createdAt", TIMESTAMP(precision=3), nullable=False, server_default=now),
+        sa.Index("Review_stars_idx", sa.text("stars DESC")),
+        sa.Index("Review_productId_createdAt_key", "productId", "createdAt", unique=True),
+    )
+"""
+SOLUTION_4 = STARTER_4.replace("    return ...\n", BODY_4)
+
+
+def changed(solution: str, old: str, new: str) -> str:
+    """Return a solution with one part replaced."""
+    if old not in solution:
+        raise ValueError(f"{old!r} is not in the solution")
+    return solution.replace(old, new)
+
+
+def setup_4() -> dict[str, Any]:
+    """Do what the section's set-up cells do."""
+    import os
+    from pathlib import Path
+
+    from helpers import lab
+
+    os.chdir(NOTEBOOKS)
+    return {"pg": lab.postgres("03a"), "Path": Path}
+
+
+def check_review(pg: Database, review: Callable[..., Any]) -> None:
+    """Make Prisma's table and the learner's, each in a schema of its own, and compare."""
+    from sqlalchemy import MetaData, Table, create_engine
+
+    catalogue, models = of_the_lesson("catalogue"), of_the_lesson("shop_models")
+    ddl = (FOLDER / "review.sql").read_text(encoding="utf-8")
+    metadata = MetaData()
+    for name in ("Category", "Product"):
+        models.Base.metadata.tables[name].to_metadata(metadata)
+    if not isinstance(review(metadata), Table):
+        raise Incorrect("`review` should return a Table.")
+    if "Review" not in metadata.tables:
+        raise Incorrect("`metadata` has no table of the name Review. Give it as the second value.")
+    with catalogue.new_schema(pg, "ex4_prisma") as db:
+        for table in ("Category", "Product"):
+            db.execute(f'CREATE TABLE "{table}" (id int PRIMARY KEY)')
+        db.execute(ddl)
+        theirs = {fact for fact in catalogue.facts(db) if fact[1] == "Review"}
+        db.execute("DROP SCHEMA ex4_prisma CASCADE")
+    with catalogue.new_schema(pg, "ex4_mine") as db:
+        engine = create_engine(catalogue.url(pg, "ex4_mine"))
+        try:
+            with running("metadata.create_all"):
+                metadata.create_all(engine)
+        finally:
+            engine.dispose()
+        mine = {fact for fact in catalogue.facts(db) if fact[1] == "Review"}
+        db.execute("DROP SCHEMA ex4_mine CASCADE")
+    if lines := catalogue.difference(mine, theirs):
+        raise Incorrect(
+            f"{len(lines)} facts differ. The first (- is Prisma's, + is yours): {lines[0]}."
+        )
+
+
+# Exercise 5: the oldest pending orders.
+
+STARTER_5 = starter(5, 'queue (id, status, "createdAt"): a copy of the 50,100 orders')
+QUERY_5 = """SELECT id FROM queue WHERE status = 'pending' ORDER BY "createdAt" LIMIT 20"""
+PARTIAL = "CREATE INDEX ON queue (\"createdAt\") WHERE status = 'pending'"
+
+
+def setup_5() -> dict[str, Any]:
+    """Do what the section's cells do, as far as the exercise needs it."""
+    from helpers import lab
+
+    pg = lab.postgres("03b")
+    of_the_lesson("new_shop").new_shop(pg, orders=100)
+    with pg.connect(autocommit=True) as db:
+        db.execute(
+            'INSERT INTO "Order" ("userId", status, total, "createdAt") '
+            "SELECT 1 + n % 20, CASE WHEN n % 100 = 0 THEN 'pending' ELSE 'delivered' END, 9.99, "
+            "timestamp '2025-04-01' + n * interval '7 minutes' FROM generate_series(1, 50000) AS n"
+        )
+    return {"pg": pg}
+
+
+def prepare_queue(pg: Database) -> None:
+    """Copy the orders anew."""
+    end_uncommitted(pg)
+    with look(pg) as db:
+        db.execute("DROP TABLE IF EXISTS queue")
+        db.execute('CREATE TABLE queue AS SELECT id, status, "createdAt" FROM "Order"')
+        db.execute("VACUUM ANALYZE queue")
+
+
+def check_queue(pg: Database) -> None:
+    """Look at the rows, the plan and the sizes."""
+    from helpers import show
+
+    with look(pg) as db:
+        same = (
+            'SELECT (SELECT count(*) FROM queue), (SELECT count(*) FROM "Order"), '
+            "(SELECT count(*) FROM queue WHERE status = 'pending'), "
+            "(SELECT count(*) FROM \"Order\" WHERE status = 'pending')"
+        )
+        here, there, waiting, true = db.execute(same).fetchone() or [0] * 4
+        if (here, waiting) != (there, true):
+            raise Incorrect("The rows of `queue` are not the orders any more.")
+        sizes = db.execute(
+            "SELECT pg_relation_size(indexrelid) FROM pg_index WHERE indrelid = 'queue'::regclass"
+        ).fetchall()
+        if not sizes:
+            raise NotAttempted("`queue` has no index yet.")
+        db.execute("ANALYZE queue")
+        plan = show.plan(db, QUERY_5)
+        if any("Sort" in node for node in plan.node_types):
+            raise Incorrect(f"PostgreSQL still sorts: {plan.shape}.")
+        if plan.buffers is None or plan.buffers > 25:
+            raise Incorrect(f"PostgreSQL reads {plan.buffers} blocks: {plan.shape}.")
+        with db.transaction(force_rollback=True):
+            db.execute('CREATE INDEX whole ON queue ("createdAt")')
+            [whole] = db.execute("SELECT pg_relation_size('whole')").fetchone() or [0]
+        if sum(size for (size,) in sizes) > whole / 10:
+            raise Incorrect(
+                f"It works, but your index takes {sum(s for (s,) in sizes) / whole:.0%} of the "
+                "space of one on all orders. 99 of 100 entries are for orders that are not pending."
+            )
+
+
+EXERCISES = [
+    Exercise(
+        number=4,
+        title="One more table",
+        prompt="Write Prisma's table Review in SQLAlchemy.",
+        setup=setup_4,
+        starter=STARTER_4,
+        solution=SOLUTION_4,
+        check=check_review,
+        hints=[
+            'Begin with sa.Table("Review", metadata, ...) and '
+            'sa.Column("id", sa.Integer, primary_key=True).',
+            "A default of the database is server_default; nullable=False is NOT NULL. A foreign "
+            "key takes ondelete and onupdate.",
+            'sa.Index("Review_stars_idx", sa.text("stars DESC")); the other takes unique=True.',
+        ],
+        wrong=[
+            (
+                changed(SOLUTION_4, ', server_default="5"', ", default=5"),
+                "integer NOT NULL DEFAULT",
+            ),
+            (changed(SOLUTION_4, "TIMESTAMP(precision=3)", "TIMESTAMP"), "timestamp(3)"),
+            (
+                changed(SOLUTION_4, ', ondelete="CASCADE", onupdate="CASCADE"', ""),
+                "ON DELETE CASCADE",
+            ),
+            (changed(SOLUTION_4, 'sa.text("stars DESC")', '"stars"'), "Review_stars_idx"),
+            (changed(SOLUTION_4, ", unique=True", ""), "CREATE UNIQUE INDEX"),
+        ],
+        praise="Put the comparison into your tests, and the two cannot drift apart.",
+    ),
+    Exercise(
+        number=5,
+        title="The oldest pending orders",
+        prompt="Make a small index for one frequent query.",
+        setup=setup_5,
+        starter=STARTER_5,
+        solution=statements(STARTER_5, PARTIAL),
+        check=check_queue,
+        prepare=prepare_queue,
+        hints=[
+            "An index in the order of createdAt gives the oldest without sorting.",
+            "CREATE INDEX ... WHERE makes a partial index: only rows with that condition are in.",
+            "CREATE INDEX ON queue (\"createdAt\") WHERE status = 'pending'",
+        ],
+        wrong=[
+            (statements(STARTER_5, "CREATE INDEX ON queue (status)"), "still sorts"),
+            (statements(STARTER_5, 'CREATE INDEX ON queue (status, "createdAt")'), "of the space"),
+            (
+                statements(STARTER_5, "DELETE FROM queue WHERE status <> 'pending'", PARTIAL),
+                "not the orders any more",
+            ),
+        ],
+        praise="In Prisma, a partial index goes into the migration's SQL, as a CHECK does.",
+    ),
+]
