@@ -97,13 +97,18 @@ LOOP_1 = """\
     [item.product for order in orders for item in order.items]
     return orders
 """
+#: An order that was noted late. It is never committed.
+OLD_1 = """INSERT INTO "Order" ("userId", total, "createdAt") VALUES (:user, 0, '2001-01-01')"""
 OPTIONS_1 = "    query = query.options(selectinload(Order.items).selectinload(OrderItem.product))\n"
 
 
 def check_get_user_orders(pg: Database, get_user_orders: Callable[..., Any]) -> None:
     """Ask for many, few, three and none; read everything after the session is closed."""
+    from sqlalchemy import text
     from sqlalchemy.orm import Session
     from sqlalchemy.orm.exc import DetachedInstanceError
+
+    old = text(OLD_1)
 
     with look(pg) as db:
         count = 'SELECT "userId" FROM "Order" GROUP BY 1 ORDER BY count(*) {}, 1 LIMIT 1'
@@ -111,8 +116,10 @@ def check_get_user_orders(pg: Database, get_user_orders: Callable[..., Any]) -> 
         sent: list[str] = []
         with engine_of(pg, sent.append) as engine:
             for user, take in ((many, 10), (few, 10), (many, 3), (0, 10)):
-                sent.clear()
                 with Session(engine) as session:
+                    if user == many:  # the newest id is not always the newest order
+                        session.execute(old, {"user": user})
+                    sent.clear()
                     orders = get_user_orders(session, user, take)
                 number = len(sent)
                 if not isinstance(orders, list):
@@ -142,6 +149,8 @@ def compare(db: Any, user: int, take: int, orders: list[Any], names: list[list[s
             f"User {user} has {len(rows)} orders. With take={take} you returned {len(orders)}."
         )
     moments = [order.created_at for order in orders]
+    if moments and moments[0].year == 2001:
+        raise Incorrect("The largest id is not always the newest order. Sort by created_at.")
     if moments != sorted(moments, reverse=True):
         raise Incorrect("The orders are not sorted from the newest to the oldest.")
     if moments != [moment for _, moment in rows[:take]]:
@@ -298,7 +307,7 @@ class Meeting:
             self.local.count = getattr(self.local, "count", 0) + 1
             if self.local.count == self.at:
                 with suppress(threading.BrokenBarrierError):
-                    self.barrier.wait(0.7)
+                    self.barrier.wait(1.5)
 
 
 def check_place_order(
@@ -366,6 +375,13 @@ def check_refused(bench: Bench) -> None:
                 "One product of the order was short, but something of the order is in the "
                 "database. Leave the commit to the caller."
             )
+    from sqlalchemy.orm import Session
+
+    with Session(bench.engine) as session:
+        bench.place_order(session, bench.user, {first: 1})
+        session.rollback()
+    if bench.state() != before:
+        raise Incorrect("The caller rolled back, but the order is there. The caller commits.")
     answer = bench.order({first: 1, 2_000_000_000: 1})
     if isinstance(answer, Exception) or answer is not None or bench.state() != before:
         found = in_words(answer) if isinstance(answer, Exception) else "an order."
@@ -569,6 +585,7 @@ EXERCISES = [
                 changed(SOLUTION_1, "Order.created_at.desc(), Order.id.desc()", "Order.created_at"),
                 "from the newest to the oldest",
             ),
+            (changed(SOLUTION_1, "Order.created_at.desc(), ", ""), "not always the newest order"),
             (changed(SOLUTION_1, ".limit(take)", ""), "With take=10 you returned"),
             (
                 changed(SOLUTION_1, OPTIONS_1, "").replace(
@@ -610,6 +627,14 @@ EXERCISES = [
                 "raised InvalidRequestError",
             ),
             (changed(SOLUTION_2, "    return order.id\n", "    return order\n"), "of type Order"),
+            (
+                changed(
+                    SOLUTION_2,
+                    "    return order.id\n",
+                    "    id = order.id\n    session.commit()\n    return id\n",
+                ),
+                "The caller rolled back",
+            ),
             (changed(SOLUTION_2, "price * quantity", "price"), "total should be"),
             (
                 changed(SOLUTION_2, "raise OutOfStock", 'raise ValueError("not enough")'),
