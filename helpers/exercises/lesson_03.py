@@ -149,7 +149,7 @@ def compare(db: Any, user: int, take: int, orders: list[Any], names: list[list[s
             f"User {user} has {len(rows)} orders. With take={take} you returned {len(orders)}."
         )
     moments = [order.created_at for order in orders]
-    if moments and moments[0].year == 2001:
+    if moments and moments[0].year == 2001 and moments != sorted(moments):
         raise Incorrect("The largest id is not always the newest order. Sort by created_at.")
     if moments != sorted(moments, reverse=True):
         raise Incorrect("The orders are not sorted from the newest to the oldest.")
