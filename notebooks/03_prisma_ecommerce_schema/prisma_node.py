@@ -1,0 +1,96 @@
+"""Call functions of app.ts from Python: Node and Prisma run them, on the lab's PostgreSQL."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from helpers import node
+from helpers.errors import LabError
+
+HERE = Path(__file__).resolve().parent
+
+
+class PrismaError(Exception):
+    """What a function of app.ts threw; `code` is Prisma's (P2003), PostgreSQL's or its name."""
+
+    def __init__(self, code: str, message: str) -> None:
+        # Prisma's messages begin with an excerpt of the program; the last line counts. What Prisma
+        # has no code for holds PostgreSQL's own code and words.
+        last = (message.strip().splitlines() or [""])[-1]
+        if found := re.search(r'code: "(\w{5})", message: "((?:[^"\\]|\\.)*)"', last):
+            code, last = found[1], found[2].replace('\\"', '"')
+        super().__init__(f"{code}: {last}")
+        self.code = code
+
+
+def prisma(pg: Any, function: str, *arguments: Any, app: str = "app.ts") -> tuple[Any, list[str]]:
+    """Run one function of app.ts; return its result and the SQL that Prisma sent.
+
+    Raises PrismaError for what the function throws.
+    """
+    [answer], sql = together(pg, [(function, *arguments)], app=app)
+    if isinstance(answer, PrismaError):
+        raise answer
+    return answer, sql
+
+
+def together(pg: Any, calls: list[Any], app: str = "app.ts") -> tuple[list[Any], list[str]]:
+    """Run calls (function, argument, ...) at the same time; return results and errors, and SQL."""
+    if missing := node.problem():
+        raise LabError(missing)
+    path = HERE / app
+    request = {"packages": str(node.FOLDER), "app": str(path), "calls": calls}
+    request["client"] = str(generated(path.with_name("schema.prisma")))
+    run = run_node("--conditions=workerd", HERE / "run.mjs", text=json.dumps(request), url=pg.dsn)
+    found = json.loads(run)
+    answers = [a["value"] if "value" in a else PrismaError(**a) for a in found["answers"]]
+    return answers, found["sql"]
+
+
+def generated(schema: Path) -> Path:
+    """Return the folder of the client for a schema; `prisma generate` makes it, once."""
+    text = schema.read_bytes()
+    folder = node.FOLDER / "clients" / hashlib.sha256(text).hexdigest()[:16]
+    if not folder.exists():
+        folder.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+            half = Path(temporary, "made")
+            half.mkdir()
+            (half / "schema.prisma").write_bytes(text)
+            (half / "no-engine").touch()  # nothing is to be downloaded
+            command = node.FOLDER / "node_modules" / "prisma" / "build" / "index.js"
+            run_node(command, "generate", "--no-hints", "--schema", half / "schema.prisma")
+            if not folder.exists():  # else another notebook was faster
+                half.rename(folder)
+    return folder / "client"
+
+
+def run_node(*command: object, text: str = "", url: str = "") -> str:
+    """Run Node and return what it prints. Raises LabError with its last words."""
+    home = node.program()
+    if home is None:
+        raise LabError("There is no Node in this environment: `make env`.")
+    program = str(node.node(home))
+    settings = os.environ | {"DATABASE_URL": url, "NO_COLOR": "1", "NODE_NO_WARNINGS": "1"}
+    # Prisma 5 asks for two native engines that it then does not use.
+    settings |= {"PRISMA_SCHEMA_ENGINE_BINARY": program, "CHECKPOINT_DISABLE": "1"}
+    settings |= {"PRISMA_QUERY_ENGINE_LIBRARY": str(Path(str(command[-1])).parent / "no-engine")}
+    run = subprocess.run(
+        [program, *map(str, command)],
+        input=text,
+        env=settings,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+    if run.returncode:
+        raise LabError(f"Node ended with an error: {(run.stderr or run.stdout).strip()[-2000:]}")
+    return run.stdout

@@ -1,0 +1,245 @@
+"""What lesson 03 sends home: two schemas that agree, and orders that cannot spoil each other."""
+
+from __future__ import annotations
+
+import difflib
+import random
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
+
+from helpers import lab, node, work
+from helpers.errors import LabError
+from helpers.paths import NOTEBOOKS
+
+FOLDER = NOTEBOOKS / "03_prisma_ecommerce_schema"
+sys.path[:0] = [str(FOLDER), str(FOLDER / "final")]
+catalogue: Any = __import__("catalogue")
+final: Any = __import__("shop")
+models: Any = __import__("shop_models")
+new_shop: Any = __import__("new_shop").new_shop
+prisma_node: Any = __import__("prisma_node")
+
+
+@pytest.fixture
+def pg() -> Any:
+    """A shop with the final tables."""
+    database = lab.postgres("93")
+    new_shop(database, final=True)
+    return database
+
+
+def ask(pg: Any, sql: str, *params: Any) -> list[Any]:
+    with pg.connect(autocommit=True) as connection:
+        return connection.execute(sql, params or None).fetchall()
+
+
+def sources(*names: str) -> list[list[str]]:
+    return [(FOLDER / name).read_text(encoding="utf-8").splitlines() for name in names]
+
+
+@pytest.mark.parametrize("name", ["schema.prisma", "app.ts"])
+def test_what_runs_is_what_was_published(name: str) -> None:
+    """But for the lines that Prisma needs to run here."""
+    old, new = sources(f"published/{name}", name)
+    added = [line[2:] for line in difflib.ndiff(old, new) if line.startswith("+ ")]
+    gone = [line[2:] for line in difflib.ndiff(old, new) if line.startswith("- ")]
+    words = ("provider", "output", "previewFeatures", "Pool", "import", "Adapter", "export ")
+    assert all(any(word in line for word in (*words, "PrismaPg")) for line in added)
+    assert len(added) <= 6
+    assert len(gone) <= 3
+
+
+@pytest.mark.parametrize(
+    ("files", "base"),
+    [
+        (["prisma.sql"], models.Base),
+        (["final/prisma.sql", "final/rules.sql"], final.Base),
+    ],
+    ids=["published", "final"],
+)
+def test_both_schemas_are_the_same(files: list[str], base: Any) -> None:
+    """In PostgreSQL's catalogue: columns, defaults, constraints, actions and indexes."""
+    pg = lab.postgres("93")
+    with catalogue.new_schema(pg, "by_prisma") as db:
+        for name in files:
+            db.execute((FOLDER / name).read_text(encoding="utf-8"))
+        theirs = catalogue.facts(db)
+    with catalogue.new_schema(pg, "by_sqlalchemy") as db:
+        base.metadata.create_all(create_engine(catalogue.url(pg, "by_sqlalchemy")))
+        ours = catalogue.facts(db)
+    assert len(theirs) > 60
+    assert catalogue.difference(ours, theirs) == []
+
+
+def test_both_clients_read_the_same(pg: Any) -> None:
+    """getUserOrders and get_user_orders, for a user with many orders and one without any."""
+    [(many,)] = ask(pg, 'SELECT "userId" FROM "Order" GROUP BY 1 ORDER BY count(*) DESC LIMIT 1')
+    [(none,)] = ask(
+        pg,
+        'INSERT INTO "User" (email, name, "updatedAt") VALUES (%s, %s, now()) RETURNING id',
+        "new@example.com",
+        "New",
+    )
+    calls = [("getUserOrders", user) for user in (many, none)]
+    answers, _ = prisma_node.together(pg, calls, app="final/app.ts")
+    for user, answer in zip((many, none), answers, strict=True):
+        with Session(create_engine(pg.url)) as session:
+            ours = final.get_user_orders(session, user)
+        assert [order["id"] for order in answer["orders"]] == [order.id for order in ours]
+        for theirs, order in zip(answer["orders"], ours, strict=True):
+            assert Decimal(theirs["total"]) == order.total
+            assert {
+                (i["productId"], i["quantity"], Decimal(i["price"]), i["product"]["name"])
+                for i in theirs["items"]
+            } == {(i.product_id, i.quantity, i.price, i.product.name) for i in order.items}
+    assert len(answers[0]["orders"]) == 10
+    assert answers[1]["orders"] == []
+
+
+def baskets(number: int) -> list[dict[int, int]]:
+    rng = random.Random(number)
+    return [
+        {product: rng.randint(1, 2) for product in rng.sample([1, 2, 3, 4], 3)}
+        for _ in range(number)
+    ]
+
+
+def nothing_is_lost(pg: Any, pieces: int, first: int) -> int:
+    """Compare stocks, lines and totals of the orders from `first` on; return how many."""
+    gone = ask(pg, 'SELECT id, %s - stock FROM "Product" WHERE id < 5 ORDER BY 1', pieces)
+    sold = ask(
+        pg,
+        'SELECT p.id, coalesce(sum(quantity), 0) FROM "Product" AS p LEFT JOIN "OrderItem" AS i '
+        'ON "productId" = p.id AND "orderId" >= %s WHERE p.id < 5 GROUP BY 1 ORDER BY 1',
+        first,
+    )
+    assert gone == sold
+    assert all(0 <= number <= pieces for _, number in gone)
+    wrong = 'SELECT o.id FROM "Order" AS o JOIN "OrderItem" ON "orderId" = o.id WHERE o.id >= %s '
+    wrong += "GROUP BY o.id HAVING o.total <> sum(quantity * price)"
+    assert ask(pg, wrong, first) == []
+    return int(ask(pg, 'SELECT count(*) FROM "Order" WHERE id >= %s', first)[0][0])
+
+
+def next_order(pg: Any, pieces: int) -> int:
+    ask(pg, 'UPDATE "Product" SET stock = %s WHERE id < 5 RETURNING id', pieces)
+    return int(ask(pg, 'SELECT max(id) + 1 FROM "Order"')[0][0])
+
+
+@pytest.mark.parametrize("pieces", [1000, 20])
+def test_forty_customers_of_shop_py(pg: Any, pieces: int) -> None:
+    """With items in every order: no deadlock, nothing oversold, no order lost."""
+    first = next_order(pg, pieces)
+    engine = create_engine(pg.url, pool_size=20)
+
+    def customer(basket: dict[int, int]) -> int | None:
+        try:
+            with Session(engine) as session, session.begin():
+                return int(final.place_order(session, 1, basket))
+        except final.OutOfStock:
+            return None
+
+    with ThreadPoolExecutor(40) as threads:
+        answers = list(threads.map(customer, baskets(40)))
+    accepted = nothing_is_lost(pg, pieces, first)
+    assert accepted == len([answer for answer in answers if answer])
+    assert accepted == 40 if pieces == 1000 else 0 < accepted < 40
+
+
+def test_ten_customers_of_app_ts(pg: Any) -> None:
+    first = next_order(pg, 8)
+    calls = [
+        ("createOrder", 1, [{"productId": p, "quantity": n} for p, n in basket.items()])
+        for basket in baskets(10)
+    ]
+    answers, _ = prisma_node.together(pg, calls, app="final/app.ts")
+    refused = [answer for answer in answers if isinstance(answer, prisma_node.PrismaError)]
+    assert {error.code for error in refused} == {"OUT_OF_STOCK"}
+    assert nothing_is_lost(pg, 8, first) == 10 - len(refused) > 0
+
+
+@pytest.mark.parametrize(
+    "items", [{}, {1: 0}, {1: -5}, {1: 1.5}, {1: True}, {1: 101}, {1: "2"}, {1.0: 1}, {"1": 1}]
+)
+def test_what_is_no_order_is_refused(pg: Any, items: Any) -> None:
+    with (
+        Session(create_engine(pg.url)) as session,
+        pytest.raises(final.BadOrder),
+        session.begin(),
+    ):
+        final.place_order(session, 1, items)
+
+
+def test_app_ts_refuses_the_same(pg: Any) -> None:
+    first = next_order(pg, 100)
+    line = {"productId": 1, "quantity": 60}
+    bad = [[], [line, line], [{"productId": 1}], [{"productId": 1, "quantity": "2"}]]
+    bad += [[{"productId": 1, "quantity": quantity}] for quantity in (0, -5, 1.5, 101, None)]
+    calls = [("createOrder", 1, items) for items in bad]
+    answers, sql = prisma_node.together(pg, calls, app="final/app.ts")
+    assert {getattr(answer, "code", answer) for answer in answers} == {"BAD_ORDER"}
+    assert sql == []
+    assert nothing_is_lost(pg, 100, first) == 0
+
+
+def test_from_the_learners_copy(tmp_path: Path) -> None:
+    """In a folder with a space in its name, and with a schema that nobody generated before.
+
+    Two programs begin at the same moment, and both want the new client.
+    """
+    copy = tmp_path / "my own work"
+    work.fill(target=copy)
+    assert not list(copy.rglob("node_modules"))
+    folder = copy / FOLDER.name
+    with (folder / "schema.prisma").open("a") as file:
+        file.write(f"\n// {tmp_path}\n")
+    source = (
+        f"import sys; sys.path.insert(0, {FOLDER.name!r})\n"
+        "from helpers import lab\n"
+        "from prisma_node import prisma\n"
+        "print(prisma(lab.postgres('93' + sys.argv[1]), 'createOrder', 1, []))\n"
+    )
+    commands = [[sys.executable, "-c", source, letter] for letter in "ab"]
+    runs = [
+        subprocess.Popen(
+            command, cwd=copy, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for command in commands
+    ]
+    for run in runs:
+        _, errors = run.communicate(timeout=60)
+        assert "PrismaError: P2021" in errors  # the database has no tables: Prisma did ask
+    assert not list(Path(node.FOLDER, "clients").glob("tmp*"))
+
+
+def test_without_npms_packages(pg: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One message, which `make env` gave as well."""
+    monkeypatch.setattr(node, "STAMP", tmp_path / "installed")
+    monkeypatch.setattr(node, "PROBLEM", tmp_path / "problem")
+    (tmp_path / "problem").write_text(f"{node.wanted()}\nnpm says code ENOTFOUND.")
+    with pytest.raises(LabError, match=r"^npm says code ENOTFOUND\.$"):
+        prisma_node.prisma(pg, "getUserOrders", 1)
+    (tmp_path / "problem").unlink()
+    with pytest.raises(LabError, match="`make env` does it"):
+        prisma_node.prisma(pg, "getUserOrders", 1)
+
+
+def test_an_app_that_does_not_load(pg: Any) -> None:
+    """Node's own words, and no traceback of JavaScript in a result."""
+    with pytest.raises(LabError, match="Cannot find module"):
+        prisma_node.prisma(pg, "nothing", app="nothing.ts")
+
+
+def test_no_registry_is_named() -> None:
+    text = (FOLDER / "package-lock.json").read_text(encoding="utf-8")
+    assert "http" not in text
+    assert '"integrity"' in text
+    assert len(text) < 100_000
