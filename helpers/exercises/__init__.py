@@ -56,13 +56,16 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import psycopg
 
 from helpers.engines import ready
 from helpers.engines.server import Server
 from helpers.errors import LabError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 
 class Database(Protocol):
@@ -172,6 +175,23 @@ def trouble(servers: Iterable[Database], error: Exception) -> str:
         if stopped and "connection is closed" not in str(cause):
             return f"A connection to the server was lost. {in_words(cause)}"
     return "" if isinstance(error, Incorrect) else in_words(error)
+
+
+def engine_with(url: str, setting: str) -> Engine:
+    """Return a SQLAlchemy engine whose connections begin with a SET statement.
+
+    Not by the connection's `options`: a URL may have some already.
+    """
+    from sqlalchemy import create_engine, event
+
+    engine = create_engine(url)
+
+    @event.listens_for(engine, "connect")
+    def begin(connection: Any, _: object) -> None:
+        connection.execute(setting)
+        connection.commit()
+
+    return engine
 
 
 @contextmanager

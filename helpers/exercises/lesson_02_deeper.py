@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ForeignKey, create_engine, event
+from sqlalchemy import ForeignKey, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import async_sessionmaker
 from sqlalchemy.orm import Session, declarative_base, mapped_column, relationship
@@ -18,6 +18,7 @@ from helpers.exercises import (
     Exercise,
     Incorrect,
     end_uncommitted,
+    engine_with,
     look,
     running,
 )
@@ -64,7 +65,7 @@ def check_orders(pg: Database, for_relationship: object, for_foreign_key: object
         )
         base.registry.configure()
     url = pg.url  # type: ignore[attr-defined]
-    engine = create_engine(url, connect_args={"options": "-c lock_timeout=5s"})
+    engine = engine_with(url, "SET lock_timeout = '5s'")
     statements: list[str] = []
     event.listen(engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
     end_uncommitted(pg)

@@ -13,6 +13,7 @@ from helpers.exercises import (
     Incorrect,
     NotAttempted,
     end_uncommitted,
+    engine_with,
     look,
     running,
 )
@@ -285,12 +286,12 @@ def setup_7() -> dict[str, Any]:
 
 def check_best_orders(pg: Database, best_orders: Callable[..., Any]) -> None:
     """Compare with the database, with one user without orders and two equal totals."""
-    from sqlalchemy import create_engine, event
+    from sqlalchemy import event
     from sqlalchemy.orm import Session
 
     models = of_the_lesson("shop_models")
     url: Any = pg.url  # type: ignore[attr-defined]
-    engine = create_engine(url, connect_args={"options": "-c statement_timeout=20s"})
+    engine = engine_with(url, "SET statement_timeout = '20s'")
     counts: list[int] = []
     event.listen(engine, "after_cursor_execute", lambda *args: counts.append(args[1].rowcount))
     try:
