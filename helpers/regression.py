@@ -7,6 +7,7 @@ a state folder of its own, so it never meets a learner's lab.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -17,13 +18,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pytest
 
 from helpers.engines.programs import KINDS
 from helpers.paths import NOTEBOOKS, ROOT
-
-if TYPE_CHECKING:
-    import pytest
 
 BUDGET_SECONDS, LIMIT_SECONDS = 60, 120  # a whole notebook
 CELL_SECONDS, CELL_LIMIT_SECONDS = 5, 10  # a cell of the core
@@ -131,6 +131,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[Any]) -> No
     if gone:
         items[:] = [item for item in items if item not in gone]
         config.hook.pytest_deselected(items=gone)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand out tests by file, and the exercises' cases, which take longest, by lesson."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByLesson(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+        def _split_scope(self, nodeid: str) -> str:
+            exercise = re.match(r"(.*::test_outcome\[\d\d)-", nodeid)
+            return exercise[1] if exercise else super()._split_scope(nodeid)
+
+    return ByLesson(config, log)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -375,7 +375,7 @@ def test_closing_jupyterlab_ends_everything(browser: BrowserContext, lab: Lab) -
         wait_for_kernel(page, "00_start_here")
         enter(page, cell(page, "doctor"))
         enter(page, cell(page, "postgresql-query"))
-        expect(cell(page, "postgresql-query")).to_contain_text("Hello from lesson_00")
+        expect(cell(page, "postgresql-query")).to_contain_text("Hello from PostgreSQL")
         page.evaluate(f"{NOTEBOOK}.context.save()")
     processes = lab.processes()
     commands = " ".join(part for process in processes for part in process.cmdline())

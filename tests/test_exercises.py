@@ -162,6 +162,7 @@ def notebook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notebook]:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("LAB_NAMESPACE", "exercises")
         environment.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))
+        environment.chdir(ROOT / "notebooks")  # where a notebook's cells run
         notebook = Notebook()
         yield notebook
         notebook.shell.restore_sys_module_state()

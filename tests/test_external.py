@@ -28,6 +28,7 @@ from helpers.paths import NOTEBOOKS
 
 pytestmark = pytest.mark.embedded
 
+PLACES = {"postgresql": "Postgres", "redis": "Redis", "mongodb": "MongoDB"}
 ACCOUNT, PASSWORD = "learner", "a b@c/d"  # a password that a URL must quote
 #: A server's owner seldom gives more: nothing that is dangerous for others.
 REDIS_RULES = ["~*", "&*", "+@all", "-@admin", "-@dangerous", "+flushdb", "+info", "+keys"]
@@ -367,9 +368,8 @@ def test_reset_removes_exactly_one_lesson_of_one_learner(somebody: Somebody) -> 
         for name, program in programs.items():
             for kind in KINDS:
                 for lesson in lessons:
-                    place = {"postgresql": "Postgres", "redis": "Redis", "mongodb": "MongoDB"}[kind]
                     program.run(
-                        f"from helpers import databases; db = databases.{place}({lesson!r})"
+                        f"from helpers import databases; db = databases.{PLACES[kind]}({lesson!r})"
                     )
                     try:
                         found = program.run(READ[kind])
@@ -435,67 +435,71 @@ class Watch:
         return re.findall(r"statement: DROP DATABASE (.*)", text)
 
 
-@pytest.mark.timeout(900)
-def test_every_lesson_for_several_learners_at_once(somebody: Somebody) -> None:
-    """Every notebook, twice at the same moment, on servers that hold a third learner's data.
+class TestTogether:
+    """A class, so that it runs beside the rest of this file."""
 
-    Every stored output is compared, so neither run sees the other's data. The servers are
-    watched: nothing is dropped or emptied but what the two runs made.
-    """
-    third = somebody.learner("carol")
-    labs = [somebody.learner(), somebody.learner()]
-    lessons = [path.name[:2] for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))]
-    try:
-        program = third.program()
-        for lesson in lessons:
-            for kind in KINDS:
-                program.run(TAKE[kind].replace("91", lesson))
-                program.run(WRITE[kind])
-        with somebody.redis() as client:
-            carols = {int(n) for n in client.hgetall("lab:databases").values()}
-            client.set("precious", "kept")  # in database 0
-        with Watch(somebody) as watch:
-            runs = [
-                subprocess.Popen(
-                    [sys.executable, "-m", "helpers", "test", "notebooks", "-n", "1", "-q"],
-                    cwd=lab.course,
-                    env=lab.env,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    text=True,
-                )
-                for lab in labs
-            ]
-            said = [run.communicate(timeout=900)[0] for run in runs]
-        for run, words in zip(runs, said, strict=True):
-            assert run.returncode == 0, words[-6000:]
-            assert re.search(r"\d+ passed", words) and "skipped" not in words
-        ours = r"test_\d+_[0-9a-f]{6}_lesson_\d\d[a-z]?"
-        dropped = watch.postgresql_drops()
-        assert dropped
-        form = f'IF EXISTS "{ours}" WITH \\(FORCE\\)'
-        assert [words for words in dropped if not re.fullmatch(form, words)] == []
-        with somebody.redis() as client:
-            assert client.get("precious") == "kept"
-        asked = {command for _, command in watch.redis_commands}
-        assert "FLUSHDB" in asked and asked.isdisjoint({"FLUSHALL", "SHUTDOWN", "SWAPDB"})
-        emptied = {number for number, command in watch.redis_commands if command == "FLUSHDB"}
-        assert emptied.isdisjoint(carols | {0})
-        assert watch.mongodb_drops
-        assert all(re.fullmatch(ours, name) for name in watch.mongodb_drops)
-        for lesson in lessons:
-            for kind in KINDS:
-                place = {"postgresql": "Postgres", "redis": "Redis", "mongodb": "MongoDB"}[kind]
-                program.run(f"from helpers import databases; db = databases.{place}({lesson!r})")
-                assert program.run(READ[kind]) == "kept"
-        left = r"test_\d+_"
-        with somebody.postgresql() as connection:
-            names = connection.execute("SELECT datname FROM pg_database").fetchall()
-        with somebody.mongodb() as client:
-            names += [(name,) for name in client.list_database_names()]
-        with somebody.redis() as client:
-            names += [(name,) for name in client.hkeys("lab:databases")]
-        assert [name for (name,) in names if re.match(left, name)] == []
-    finally:
-        for lab in [third, *labs]:
-            lab.close()
+    @pytest.mark.timeout(900)
+    def test_every_lesson_for_several_learners_at_once(self, somebody: Somebody) -> None:
+        """Every notebook, twice at the same moment, on servers that hold a third learner's data.
+
+        Every stored output is compared, so neither run sees the other's data. The servers are
+        watched: nothing is dropped or emptied but what the two runs made.
+        """
+        third = somebody.learner("carol")
+        labs = [somebody.learner(), somebody.learner()]
+        lessons = [path.name[:2] for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))]
+        try:
+            program = third.program()
+            for lesson in lessons:
+                for kind in KINDS:
+                    program.run(TAKE[kind].replace("91", lesson))
+                    program.run(WRITE[kind])
+            with somebody.redis() as client:
+                carols = {int(n) for n in client.hgetall("lab:databases").values()}
+                client.set("precious", "kept")  # in database 0
+            with Watch(somebody) as watch:
+                runs = [
+                    subprocess.Popen(
+                        [sys.executable, "-m", "helpers", "test", "notebooks", "-n", "1", "-q"],
+                        cwd=lab.course,
+                        env=lab.env,
+                        stdout=subprocess.PIPE,
+                        stderr=subprocess.STDOUT,
+                        text=True,
+                    )
+                    for lab in labs
+                ]
+                said = [run.communicate(timeout=900)[0] for run in runs]
+            for run, words in zip(runs, said, strict=True):
+                assert run.returncode == 0, words[-6000:]
+                assert re.search(r"\d+ passed", words) and "skipped" not in words
+            ours = r"test_\d+_[0-9a-f]{6}_lesson_\d\d[a-z]?"
+            dropped = watch.postgresql_drops()
+            assert dropped
+            form = f'IF EXISTS "{ours}" WITH \\(FORCE\\)'
+            assert [words for words in dropped if not re.fullmatch(form, words)] == []
+            with somebody.redis() as client:
+                assert client.get("precious") == "kept"
+            asked = {command for _, command in watch.redis_commands}
+            assert "FLUSHDB" in asked and asked.isdisjoint({"FLUSHALL", "SHUTDOWN", "SWAPDB"})
+            emptied = {number for number, command in watch.redis_commands if command == "FLUSHDB"}
+            assert emptied.isdisjoint(carols | {0})
+            assert watch.mongodb_drops
+            assert all(re.fullmatch(ours, name) for name in watch.mongodb_drops)
+            for lesson in lessons:
+                for kind in KINDS:
+                    program.run(
+                        f"from helpers import databases; db = databases.{PLACES[kind]}({lesson!r})"
+                    )
+                    assert program.run(READ[kind]) == "kept"
+            left = r"test_\d+_"
+            with somebody.postgresql() as connection:
+                names = connection.execute("SELECT datname FROM pg_database").fetchall()
+            with somebody.mongodb() as client:
+                names += [(name,) for name in client.list_database_names()]
+            with somebody.redis() as client:
+                names += [(name,) for name in client.hkeys("lab:databases")]
+            assert [name for (name,) in names if re.match(left, name)] == []
+        finally:
+            for lab in [third, *labs]:
+                lab.close()

@@ -102,5 +102,8 @@ def test_traffic_notices_lost_writes_and_failed_requests(pg: Any) -> None:
 
 
 def test_traffic_that_cannot_start_says_so(pg: Any) -> None:
-    with pytest.raises(RuntimeError, match="did not start"), traffic.Traffic(pg, options="-c no=1"):
+    with (
+        pytest.raises(RuntimeError, match="did not start"),
+        traffic.Traffic(pg, settings="SET no = 1"),
+    ):
         pass

@@ -44,7 +44,8 @@ def keep(lesson: str, number: int, answer: Answer) -> None:
     """Keep an answer; an incorrect one never takes the place of a correct one."""
     file = path(lesson, number)
     try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (file.parent.parent, file.parent):  # `parents=True` would ignore the mode
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         before = _read(file)
         if answer.outcome == "correct" or before is None or before.outcome != "correct":
             _write(file, answer)

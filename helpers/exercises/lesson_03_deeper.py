@@ -74,12 +74,10 @@ def changed(solution: str, old: str, new: str) -> str:
 
 def setup_4() -> dict[str, Any]:
     """Do what the section's set-up cells do."""
-    import os
     from pathlib import Path
 
     from helpers import lab
 
-    os.chdir(NOTEBOOKS)
     return {"pg": lab.postgres("03a"), "Path": Path}
 
 
