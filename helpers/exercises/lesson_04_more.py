@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Callable
 from typing import Any
 
-from helpers.exercises import Exercise, Incorrect, NotAttempted, running
+from helpers.exercises import Database, Exercise, Incorrect, NotAttempted, running
 from helpers.exercises.lesson_04_deeper import changed, ended, section
 
 # Exercise 8: one scout.
@@ -137,6 +139,105 @@ LOCKED_8 = """\
             except redis.RedisError:
                 self.until = time.monotonic() + self.cooldown
 """
+# Exercise 9: renew early.
+
+
+def section_f() -> dict[str, Any]:
+    """Do what section F's cells before the exercise do."""
+    import math
+    import random
+
+    def early(left: float, took: float, dice: float) -> bool:
+        return -took * math.log(1 - dice) >= left
+
+    return section("f")() | {"math": math, "random": random, "early": early}
+
+
+STARTER_9 = '''
+async def renewing(key, load, ttl):
+    """Return the value of key; sometimes renew it before its end."""
+    return ...
+
+
+await ex9.check()
+'''
+BODY_9 = """\
+    stored, left = await client.get(key), await client.pttl(key) / 1000
+    if stored is not None:
+        found = json.loads(stored)
+        if not early(left, found["took"], random.random()):
+            return found["value"]
+    started = time.monotonic()
+    value = await load()
+    took = time.monotonic() - started
+    await client.set(key, json.dumps({"value": value, "took": took}), ex=ttl)
+    return value
+"""
+SOLUTION_9 = STARTER_9.replace("    return ...\n", BODY_9)
+
+
+async def check_renewing(rd: Database, renewing: Callable[..., Any]) -> None:
+    """A miss; far from the end; near the end; half way between, counted against the formula."""
+    key, loads = "ex9:key", 0
+
+    async def load() -> Any:
+        nonlocal loads
+        loads += 1
+        await asyncio.sleep(pause)
+        return "new"
+
+    async def count(left: int, took: float, times: int) -> int:
+        nonlocal loads
+        loads = 0
+        for _ in range(times):
+            redis.set(key, json.dumps({"value": "old", "took": took}), ex=left)
+            before = loads
+            value = await renewing(key, load, 900)
+            if value != ("new" if loads > before else "old"):
+                what = "load() returned 'new'" if loads > before else "Redis had 'old'"
+                raise Incorrect(f"{what}, but renewing returned {value!r}.")
+        return loads
+
+    with rd.connect() as redis:
+        redis.delete(key)
+        pause = 0.1
+        value = await renewing(key, load, 900)
+        if value != "new" or loads != 1:
+            raise Incorrect(
+                f"Redis had nothing: load() ran {loads} times, and renewing returned {value!r}."
+            )
+        try:
+            stored = json.loads(redis.get(key) or "")
+            took = stored["took"]
+            right = stored["value"] == "new"
+        except (ValueError, KeyError, TypeError):
+            raise Incorrect('There should be JSON with "value" and "took" under key.') from None
+        if not right:
+            raise Incorrect(f'"value" should be what load() returned. It is {stored["value"]!r}.')
+        if not isinstance(took, int | float) or not 0.09 <= took <= 5:
+            raise Incorrect(f'load() took 0.1 s, but "took" is {took!r}.')
+        if not 890 <= redis.ttl(key) <= 900:
+            raise Incorrect(f"ttl was 900 s, but the key's TTL is {redis.ttl(key)}.")
+        pause = 0
+        if found := await count(left=600, took=1, times=50):
+            raise Incorrect(
+                f"600 s before the end, {found} of 50 callers renewed a value that takes 1 s."
+            )
+        if (found := await count(left=600, took=60_000, times=50)) < 30:
+            if await count(left=600, took=60_000_000, times=50) >= 30:
+                raise Incorrect("PTTL tells milliseconds, and `early` takes seconds.")
+            raise Incorrect(
+                f"600 s before the end, {found} of 50 callers renewed a value that took 60,000 s; "
+                "nearly all should."
+            )
+        # Half of them would renew: 200 throws, where 50 to 150 are more than seven deviations.
+        found = await count(left=600, took=866, times=200)
+        if not 50 <= found <= 150:
+            raise Incorrect(
+                f"{found} of 200 callers renewed; the formula says about 100. New dice for each."
+            )
+        redis.delete(key)
+
 
 EXERCISES: list[Exercise] = [
     Exercise(
@@ -165,5 +266,36 @@ EXERCISES: list[Exercise] = [
             (changed(SOLUTION_8, BODY_8, LOCKED_8), "waited in line"),
         ],
         praise="One caller finds out for all, when Redis goes and when it comes back.",
+    ),
+    Exercise(
+        number=9,
+        title="Renew early",
+        prompt="Write renewing: a value that is renewed before its end, by chance.",
+        setup=section_f,
+        starter=STARTER_9,
+        solution=SOLUTION_9,
+        check=check_renewing,
+        hints=[
+            "Ask for the value and for PTTL. Nothing there: load. Else early(...) decides.",
+            "PTTL is in milliseconds, and early wants seconds: what is left, not ttl.",
+            "Note time.monotonic() before and after load(); store both with json.dumps and ex=ttl.",
+        ],
+        wrong=[
+            (
+                changed(SOLUTION_9, 'not early(left, found["took"], random.random())', "True"),
+                "nearly all should",
+            ),
+            (changed(SOLUTION_9, "pttl(key) / 1000", "pttl(key)"), "PTTL tells milliseconds"),
+            (
+                changed(
+                    SOLUTION_9,
+                    'early(left, found["took"], random.random())',
+                    'left < found["took"]',
+                ),
+                "200 of 200 callers renewed",
+            ),
+            (changed(SOLUTION_9, "time.monotonic() - started", "0"), '"took" is 0'),
+        ],
+        praise="One caller pays now and then, and nobody else waits.",
     ),
 ]
