@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import Callable
 from typing import Any
@@ -239,6 +240,52 @@ async def check_renewing(rd: Database, renewing: Callable[..., Any]) -> None:
         redis.delete(key)
 
 
+# Exercise 10: the last minute.
+
+STARTER_10 = '''
+def hit_ratio(before, after):
+    """Return the share of hits between two INFOs, or None."""
+    return ...
+
+
+ex10.check()
+'''
+SOLUTION_10 = STARTER_10.replace(
+    "    return ...\n",
+    """\
+    hits = after["keyspace_hits"] - before["keyspace_hits"]
+    misses = after["keyspace_misses"] - before["keyspace_misses"]
+    if hits < 0 or misses < 0 or hits + misses == 0:
+        return None
+    return hits / (hits + misses)
+""",
+)
+
+
+def check_ratio(rd: Database, hit_ratio: Callable[..., Any]) -> None:
+    """Look up what is there and what is not, and read INFO in between."""
+    with rd.connect() as redis:
+        redis.set("ex10:there", 1)
+        infos = [redis.info("stats")]
+        for hits, misses in [(30, 10), (0, 20), (20, 0)]:
+            redis.mget(["ex10:there"] * hits + ["ex10:not there"] * misses)
+            infos.append(redis.info("stats"))
+        redis.delete("ex10:there")
+    if hit_ratio(*infos[:2]) is ...:
+        raise NotAttempted("hit_ratio() returns nothing yet.")
+    for before, after in itertools.pairwise(infos):
+        hits = after["keyspace_hits"] - before["keyspace_hits"]
+        misses = after["keyspace_misses"] - before["keyspace_misses"]
+        right, found = hits / (hits + misses), hit_ratio(before, after)
+        if not isinstance(found, int | float) or abs(found - right) > 1e-6:
+            raise Incorrect(f"{hits} hits and {misses} misses came in between, not {found!r}.")
+    if (found := hit_ratio(infos[1], infos[1])) is not None:
+        raise Incorrect(f"Nothing was looked up in between: None, not {found!r}.")
+    for before, after in [(infos[3], infos[0]), (infos[2], infos[0])]:
+        if (found := hit_ratio(before, after)) is not None:
+            raise Incorrect(f"The counters went down, so Redis was restarted: None, not {found!r}.")
+
+
 EXERCISES: list[Exercise] = [
     Exercise(
         number=8,
@@ -297,5 +344,34 @@ EXERCISES: list[Exercise] = [
             (changed(SOLUTION_9, "time.monotonic() - started", "0"), '"took" is 0'),
         ],
         praise="One caller pays now and then, and nobody else waits.",
+    ),
+    Exercise(
+        number=10,
+        title="The last minute",
+        prompt="Write hit_ratio: the share of hits between two answers of INFO.",
+        setup=section("g"),
+        starter=STARTER_10,
+        solution=SOLUTION_10,
+        check=check_ratio,
+        hints=[
+            "The counters are keyspace_hits and keyspace_misses. Take differences.",
+            "The share is hits / (hits + misses). When may you not divide?",
+            "After a restart the counters are smaller than before.",
+        ],
+        wrong=[
+            (
+                changed(
+                    SOLUTION_10,
+                    ' - before["keyspace_hits"]',
+                    "",
+                    ' - before["keyspace_misses"]',
+                    "",
+                ),
+                "came in between",
+            ),
+            (changed(SOLUTION_10, " or hits + misses == 0", ""), "ZeroDivisionError"),
+            (changed(SOLUTION_10, "hits < 0 or misses < 0 or ", ""), "The counters went down"),
+        ],
+        praise="A graph of this, minute by minute, is the first to look at when the shop is slow.",
     ),
 ]
