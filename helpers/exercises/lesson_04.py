@@ -7,7 +7,7 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from helpers.exercises import Database, Exercise, Incorrect, lesson_04_deeper
+from helpers.exercises import Database, Exercise, Incorrect, lesson_04_deeper, lesson_04_more
 
 Loader = Callable[[], Awaitable[Any]]
 
@@ -456,4 +456,5 @@ EXERCISES = [
         praise="Send it as Retry-After, in whole seconds, rounded up.",
     ),
     *lesson_04_deeper.EXERCISES,
+    *lesson_04_more.EXERCISES,
 ]

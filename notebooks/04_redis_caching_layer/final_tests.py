@@ -170,6 +170,38 @@ def test_a_value_from_before_an_invalidation_is_not_stored() -> None:
     run(main)
 
 
+def test_a_call_after_an_invalidation_does_not_join_one_from_during_it() -> None:
+    async def main(cache: Cache) -> None:
+        source, key = Source("old", "new"), f"{cache.prefix}:order"
+        assert await cache.fetch(key, source, 60) == "old"
+        ask, delete, during = cache._ask, cache.client.delete, []
+        has_read, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slow_ask(key: str, token: str) -> Any:
+            answer = await ask(key, token)
+            has_read.set()
+            await go_on.wait()
+            return answer
+
+        async def slow_delete(*names: str) -> Any:
+            during.append(asyncio.ensure_future(cache.fetch(key, source, 60)))
+            await has_read.wait()  # it has read the old value, and is still under way
+            return await delete(*names)
+
+        cache._ask = slow_ask  # type: ignore[method-assign]
+        cache.client.delete = slow_delete  # type: ignore[method-assign]
+        async with asyncio.timeout(10):
+            await cache.invalidate(key)
+            after = asyncio.ensure_future(cache.fetch(key, source, 60))
+            await asyncio.sleep(0)
+            go_on.set()
+            assert await during[0] == "old"
+            assert await after == "new"
+        cache.client.delete = delete  # type: ignore[method-assign]
+
+    run(main)
+
+
 def test_the_age_counts_from_before_the_load() -> None:
     async def main(cache: Cache) -> None:
         key = f"{cache.prefix}:age"

@@ -1,0 +1,377 @@
+"""Exercises of lesson 04's later sections: a breaker, expiry, the size of a cache."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import Callable
+from typing import Any
+
+from helpers.exercises import Database, Exercise, Incorrect, NotAttempted, running
+from helpers.exercises.lesson_04_deeper import changed, ended, section
+
+# Exercise 8: one scout.
+
+STARTER_8 = '''
+class Breaker:
+    """Lets nobody ask for so many seconds after a failure; then one goes first."""
+
+    def __init__(self, cooldown):
+        self.cooldown, self.until = cooldown, 0
+
+    async def call(self, ask):
+        """Return await ask(), or None while Redis is left alone or fails."""
+        return ...
+
+
+await ex8.check()
+'''
+BODY_8 = """\
+        if time.monotonic() < self.until:
+            return None
+        if self.until:  # half open: this call goes first, the others stay away
+            self.until = time.monotonic() + self.cooldown
+        try:
+            value = await ask()
+        except redis.RedisError:
+            self.until = time.monotonic() + self.cooldown
+            return None
+        self.until = 0
+        return value
+"""
+HALF_8 = """\
+        if self.until:  # half open: this call goes first, the others stay away
+            self.until = time.monotonic() + self.cooldown
+"""
+SOLUTION_8 = STARTER_8.replace("        return ...\n", BODY_8)
+
+
+class Asked:
+    """What a breaker protects: counts who asks, and answers or fails when the gate opens."""
+
+    def __init__(self, result: Any) -> None:
+        """Args: what every call returns, or raises when it is an exception."""
+        self.result, self.count, self.gate = result, 0, asyncio.Event()
+        self.gate.set()
+
+    async def __call__(self) -> Any:
+        """Ask once."""
+        self.count += 1
+        await self.gate.wait()
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
+
+
+async def crowd(breaker: Any, asked: Asked) -> tuple[int, int, list[Any]]:
+    """Send 20 callers, then let them have answers: how many asked and ended before, results."""
+    asked.count = 0
+    asked.gate.clear()
+    tasks = [asyncio.ensure_future(breaker.call(asked)) for _ in range(20)]
+    for _ in range(50):
+        await asyncio.sleep(0)
+    count, early = asked.count, sum(task.done() for task in tasks)
+    asked.gate.set()
+    return count, early, await ended(tasks, "20 calls")
+
+
+async def check_breaker(Breaker: type[Any]) -> None:
+    """Answers, a failure, the quiet time, one scout that fails, one that succeeds."""
+    from redis.exceptions import ConnectionError as Away
+
+    with running("Your class"):
+        breaker = Breaker(1)
+        good, bad = Asked("found"), Asked(Away("away"))
+        if (answer := await breaker.call(good)) is ...:
+            raise NotAttempted("call() returns nothing yet.")
+        if answer != "found":
+            raise Incorrect(f"ask() returned 'found', but call(ask) returned {answer!r}.")
+        try:
+            await breaker.call(Asked(KeyError("a bug")))
+        except KeyError:
+            pass
+        else:
+            raise Incorrect("A KeyError in ask() is a bug, not a failure of Redis: let it through.")
+        if await breaker.call(good) != "found":
+            raise Incorrect("After an error that is not Redis', the breaker should stay closed.")
+        count, _, _ = await crowd(breaker, good)
+        if count != 20:
+            raise Incorrect(f"All was well, but {20 - count} of 20 callers at once waited in line.")
+        if (answer := await breaker.call(bad)) is not None:
+            raise Incorrect(f"ask() failed; call(ask) should return None, not {answer!r}.")
+        good.count = 0
+        if await breaker.call(good) is not None or good.count:
+            raise Incorrect("Just after a failure a call asked. It should stay away and get None.")
+        for asked in (bad, good):  # a scout that fails, then one that succeeds
+            await asyncio.sleep(1.05)
+            _, early, results = await crowd(breaker, asked)
+            if asked.count != 1:
+                raise Incorrect(
+                    f"When the time was over, {asked.count} of 20 callers asked. One goes first; "
+                    "the others do not ask as long as it has no answer."
+                )
+            if early != 19:
+                raise Incorrect(
+                    f"{19 - early} callers waited for the first. They get None at once."
+                )
+            if asked is bad:
+                good.count = 0
+                if await breaker.call(good) is not None or good.count:
+                    raise Incorrect("The first call failed again. The quiet time starts anew.")
+        if results.count("found") != 1:
+            raise Incorrect("The call that goes first should get what ask() returned.")
+        count, _, _ = await crowd(breaker, good)
+        if count != 20:
+            raise Incorrect(
+                f"The first call succeeded, but only {count} of the next 20 asked. "
+                "Close the breaker."
+            )
+
+
+LOCKED_8 = """\
+        if not hasattr(self, "lock"):
+            self.lock = asyncio.Lock()
+        async with self.lock:
+            if time.monotonic() < self.until:
+                return None
+            try:
+                return await ask()
+            except redis.RedisError:
+                self.until = time.monotonic() + self.cooldown
+"""
+# Exercise 9: renew early.
+
+
+def section_f() -> dict[str, Any]:
+    """Do what section F's cells before the exercise do."""
+    import math
+    import random
+
+    def early(left: float, took: float, dice: float) -> bool:
+        return -took * math.log(1 - dice) >= left
+
+    return section("f")() | {"math": math, "random": random, "early": early}
+
+
+STARTER_9 = '''
+async def renewing(key, load, ttl):
+    """Return the value of key; sometimes renew it before its end."""
+    return ...
+
+
+await ex9.check()
+'''
+BODY_9 = """\
+    stored, left = await client.get(key), await client.pttl(key) / 1000
+    if stored is not None:
+        found = json.loads(stored)
+        if not early(left, found["took"], random.random()):
+            return found["value"]
+    started = time.monotonic()
+    value = await load()
+    took = time.monotonic() - started
+    await client.set(key, json.dumps({"value": value, "took": took}), ex=ttl)
+    return value
+"""
+SOLUTION_9 = STARTER_9.replace("    return ...\n", BODY_9)
+
+
+async def check_renewing(rd: Database, renewing: Callable[..., Any]) -> None:
+    """A miss; far from the end; near the end; half way between, counted against the formula."""
+    key, loads = "ex9:key", 0
+
+    async def load() -> Any:
+        nonlocal loads
+        loads += 1
+        await asyncio.sleep(pause)
+        return "new"
+
+    async def count(left: int, took: float, times: int) -> int:
+        nonlocal loads
+        loads = 0
+        for _ in range(times):
+            redis.set(key, json.dumps({"value": "old", "took": took}), ex=left)
+            before = loads
+            value = await renewing(key, load, 900)
+            if value != ("new" if loads > before else "old"):
+                what = "load() returned 'new'" if loads > before else "Redis had 'old'"
+                raise Incorrect(f"{what}, but renewing returned {value!r}.")
+        return loads
+
+    with rd.connect() as redis:
+        redis.delete(key)
+        pause = 0.1
+        value = await renewing(key, load, 900)
+        if value != "new" or loads != 1:
+            raise Incorrect(
+                f"Redis had nothing: load() ran {loads} times, and renewing returned {value!r}."
+            )
+        try:
+            stored = json.loads(redis.get(key) or "")
+            took = stored["took"]
+            right = stored["value"] == "new"
+        except (ValueError, KeyError, TypeError):
+            raise Incorrect('There should be JSON with "value" and "took" under key.') from None
+        if not right:
+            raise Incorrect(f'"value" should be what load() returned. It is {stored["value"]!r}.')
+        if not isinstance(took, int | float) or not 0.09 <= took <= 5:
+            raise Incorrect(f'load() took 0.1 s, but "took" is {took!r}.')
+        if not 890 <= redis.ttl(key) <= 900:
+            raise Incorrect(f"ttl was 900 s, but the key's TTL is {redis.ttl(key)}.")
+        pause = 0
+        if found := await count(left=600, took=1, times=50):
+            raise Incorrect(
+                f"600 s before the end, {found} of 50 callers renewed a value that takes 1 s."
+            )
+        if (found := await count(left=600, took=60_000, times=50)) < 30:
+            if await count(left=600, took=60_000_000, times=50) >= 30:
+                raise Incorrect("PTTL tells milliseconds, and `early` takes seconds.")
+            raise Incorrect(
+                f"600 s before the end, {found} of 50 callers renewed a value that took 60,000 s; "
+                "nearly all should."
+            )
+        # Half of them would renew: 200 throws, where 50 to 150 are more than seven deviations.
+        found = await count(left=600, took=866, times=200)
+        if not 50 <= found <= 150:
+            raise Incorrect(
+                f"{found} of 200 callers renewed; the formula says about 100. New dice for each."
+            )
+        redis.delete(key)
+
+
+# Exercise 10: the last minute.
+
+STARTER_10 = '''
+def hit_ratio(before, after):
+    """Return the share of hits between two INFOs, or None."""
+    return ...
+
+
+ex10.check()
+'''
+SOLUTION_10 = STARTER_10.replace(
+    "    return ...\n",
+    """\
+    hits = after["keyspace_hits"] - before["keyspace_hits"]
+    misses = after["keyspace_misses"] - before["keyspace_misses"]
+    if hits < 0 or misses < 0 or hits + misses == 0:
+        return None
+    return hits / (hits + misses)
+""",
+)
+
+
+def check_ratio(rd: Database, hit_ratio: Callable[..., Any]) -> None:
+    """Look up what is there and what is not, and read INFO in between."""
+    with rd.connect() as redis:
+        redis.set("ex10:there", 1)
+        infos = [redis.info("stats")]
+        for hits, misses in [(30, 10), (0, 20), (20, 0)]:
+            redis.mget(["ex10:there"] * hits + ["ex10:not there"] * misses)
+            infos.append(redis.info("stats"))
+        redis.delete("ex10:there")
+    if hit_ratio(*infos[:2]) is ...:
+        raise NotAttempted("hit_ratio() returns nothing yet.")
+    for before, after in itertools.pairwise(infos):
+        hits = after["keyspace_hits"] - before["keyspace_hits"]
+        misses = after["keyspace_misses"] - before["keyspace_misses"]
+        right, found = hits / (hits + misses), hit_ratio(before, after)
+        if not isinstance(found, int | float) or abs(found - right) > 1e-6:
+            raise Incorrect(f"{hits} hits and {misses} misses came in between, not {found!r}.")
+    if (found := hit_ratio(infos[1], infos[1])) is not None:
+        raise Incorrect(f"Nothing was looked up in between: None, not {found!r}.")
+    for before, after in [(infos[3], infos[0]), (infos[2], infos[0])]:
+        if (found := hit_ratio(before, after)) is not None:
+            raise Incorrect(f"The counters went down, so Redis was restarted: None, not {found!r}.")
+
+
+EXERCISES: list[Exercise] = [
+    Exercise(
+        number=8,
+        title="One scout",
+        prompt="Write a breaker that lets one call go first when its time is over.",
+        setup=section("e"),
+        starter=STARTER_8,
+        solution=SOLUTION_8,
+        check=check_breaker,
+        hints=[
+            "The section's Breaker is the frame: return None early, else try. The new part comes "
+            "between the two.",
+            "self.until is 0 while all is well. If it is not, and its time is over, this call "
+            "goes first. Before it awaits anything it must keep the others away.",
+            "The one that goes first sets self.until to now plus cooldown. When it succeeds, it "
+            "sets self.until to 0.",
+        ],
+        wrong=[
+            (changed(SOLUTION_8, HALF_8, ""), "One goes first"),
+            (
+                changed(SOLUTION_8, "        self.until = 0\n        return", "        return"),
+                "Close",
+            ),
+            (changed(SOLUTION_8, "except redis.RedisError", "except Exception"), "is a bug"),
+            (changed(SOLUTION_8, BODY_8, LOCKED_8), "waited in line"),
+        ],
+        praise="One caller finds out for all, when Redis goes and when it comes back.",
+    ),
+    Exercise(
+        number=9,
+        title="Renew early",
+        prompt="Write renewing: a value that is renewed before its end, by chance.",
+        setup=section_f,
+        starter=STARTER_9,
+        solution=SOLUTION_9,
+        check=check_renewing,
+        hints=[
+            "Ask for the value and for PTTL. Nothing there: load. Else early(...) decides.",
+            "PTTL is in milliseconds, and early wants seconds: what is left, not ttl.",
+            "Note time.monotonic() before and after load(); store both with json.dumps and ex=ttl.",
+        ],
+        wrong=[
+            (
+                changed(SOLUTION_9, 'not early(left, found["took"], random.random())', "True"),
+                "nearly all should",
+            ),
+            (changed(SOLUTION_9, "pttl(key) / 1000", "pttl(key)"), "PTTL tells milliseconds"),
+            (
+                changed(
+                    SOLUTION_9,
+                    'early(left, found["took"], random.random())',
+                    'left < found["took"]',
+                ),
+                "200 of 200 callers renewed",
+            ),
+            (changed(SOLUTION_9, "time.monotonic() - started", "0"), '"took" is 0'),
+        ],
+        praise="One caller pays now and then, and nobody else waits.",
+    ),
+    Exercise(
+        number=10,
+        title="The last minute",
+        prompt="Write hit_ratio: the share of hits between two answers of INFO.",
+        setup=section("g"),
+        starter=STARTER_10,
+        solution=SOLUTION_10,
+        check=check_ratio,
+        hints=[
+            "The counters are keyspace_hits and keyspace_misses. Take differences.",
+            "The share is hits / (hits + misses). When may you not divide?",
+            "After a restart the counters are smaller than before.",
+        ],
+        wrong=[
+            (
+                changed(
+                    SOLUTION_10,
+                    ' - before["keyspace_hits"]',
+                    "",
+                    ' - before["keyspace_misses"]',
+                    "",
+                ),
+                "came in between",
+            ),
+            (changed(SOLUTION_10, " or hits + misses == 0", ""), "ZeroDivisionError"),
+            (changed(SOLUTION_10, "hits < 0 or misses < 0 or ", ""), "The counters went down"),
+        ],
+        praise="A graph of this, minute by minute, is the first to look at when the shop is slow.",
+    ),
+]
