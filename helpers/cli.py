@@ -142,7 +142,7 @@ def reset(arguments: list[str]) -> int:
         raise LabError("Which lesson? For example: make reset LESSON=01 (or reset 01).")
     lesson = arguments[0]
     problems = []
-    for kind in (databases.Postgres, databases.Redis, databases.MongoDB):
+    for kind in databases.DATABASES:
         try:
             for place in kind(lesson).places():
                 kind(place).drop()

@@ -55,6 +55,10 @@ class Database(ABC):
     def drop(self) -> None:
         """Remove what the lesson has here."""
 
+    def release(self) -> None:
+        """Remove what the lesson has here, for good: nobody uses it any more."""
+        self.drop()
+
     def places(self) -> list[str]:
         """Return which of the lesson's places are on the server: its own, and its sections'.
 
@@ -236,7 +240,7 @@ class Redis(Database):
             return [str(name) for name in client.hkeys(REDIS_ALLOCATION)]
 
     def release(self) -> None:
-        """Empty the database and give its number back, when nobody uses it any more."""
+        """Empty the database and give its number back."""
         self.empty()
         with self._open("0") as client:
             client.hdel(REDIS_ALLOCATION, self.name)
@@ -286,3 +290,7 @@ class MongoDB(Database):
         there does no harm.
         """
         return [self.name, *(self.name + letter for letter in string.ascii_lowercase)]
+
+
+#: Where a lesson may have something.
+DATABASES: tuple[type[Database], ...] = (Postgres, Redis, MongoDB)

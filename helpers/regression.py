@@ -68,13 +68,11 @@ def own_lab() -> Iterator[Path]:
 
 def remove_lesson(lesson: str) -> None:
     """Remove everything of a lesson from the servers."""
-    from helpers.databases import MongoDB, Postgres, Redis
+    from helpers.databases import DATABASES
 
-    for kind in (Postgres, MongoDB):
+    for kind in DATABASES:
         for place in kind(lesson).places():
-            kind(place).drop()
-    for place in Redis(lesson).places():
-        Redis(place).release()
+            kind(place).release()
 
 
 def left_out(cells: Sequence[Any]) -> list[Any]:

@@ -279,6 +279,23 @@ def lab() -> Iterator[Lab]:
         lab.close()
 
 
+def run_in(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in a lesson's folder, as a learner at work would."""
+    command = [sys.executable, *arguments]
+    env = os.environ | settings
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+
+
+def passes_its_own_tests(folder: Path, **settings: str) -> None:
+    """Run the tests that a lesson's final version brings; none may fail or be skipped."""
+    # Without the course's settings: at work there are none.
+    options = ["-q", "-c", os.devnull, "--rootdir", ".", "-p", "no:cacheprovider", "-p", "no:nbval"]
+    run = run_in(folder, "-m", "pytest", *options, "final_tests.py", **settings)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert " passed" in run.stdout
+    assert "skipped" not in run.stdout
+
+
 # For each kind of server: take it, write a value, read it. `db` is the lesson's place.
 TAKE = {
     "postgresql": "from helpers import lab; db = lab.postgres('91')",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+from conftest import passes_its_own_tests, run_in
 
 from helpers import lab
 from helpers.paths import NOTEBOOKS
@@ -12,24 +10,10 @@ from helpers.paths import NOTEBOOKS
 FOLDER = NOTEBOOKS / "02_sqlalchemy_async_crud"
 
 
-def python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run Python in the lesson's folder, as a learner at work would, on a database of the lab."""
-    environment = os.environ | {"DATABASE_URL": lab.postgres("92").url}
-    command = [sys.executable, *arguments]
-    return subprocess.run(
-        command, cwd=FOLDER, env=environment, capture_output=True, text=True, check=False
-    )
-
-
 def test_the_published_file_can_be_imported() -> None:
-    run = python("-c", "import published")
+    run = run_in(FOLDER, "-c", "import published", DATABASE_URL=lab.postgres("92").url)
     assert run.returncode == 0, run.stderr
 
 
 def test_the_final_file_passes_its_own_tests() -> None:
-    # Without the course's settings: at work there are none.
-    options = ["-q", "-c", os.devnull, "--rootdir", ".", "-p", "no:cacheprovider", "-p", "no:nbval"]
-    run = python("-m", "pytest", *options, "final_tests.py")
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert " passed" in run.stdout
-    assert "skipped" not in run.stdout
+    passes_its_own_tests(FOLDER, DATABASE_URL=lab.postgres("92").url)

@@ -52,9 +52,10 @@ REDIS_COMMANDS = (
 MONGODB_ACTIONS = {"find", "insert", "update", "remove", "createCollection", "dropCollection"}
 MONGODB_ACTIONS |= {"createIndex", "listCollections"}
 
-#: What the check of a URL found, once in a process: whether each lesson can have a database of
-#: its own. (Else, on PostgreSQL, it has a schema in the URL's database.)
-_checked: dict[str, bool] = {}
+#: The URLs that this process has checked already.
+_checked: set[str] = set()
+#: Those whose PostgreSQL account may not create databases: a lesson has a schema there.
+_schemas_only: set[str] = set()
 
 
 def given(kind: str) -> str:
@@ -136,16 +137,17 @@ class ExternalServer(Server):
             raise LabError(
                 f"{self.where} is version {version}. The course needs {needed} or newer."
             )
-        _checked[self.parts.geturl()] = CHECKS[self.kind](self)
+        CHECKS[self.kind](self)
+        _checked.add(self.parts.geturl())
 
     @property
     def own_databases(self) -> bool:
         self.use()
-        return _checked[self.parts.geturl()]
+        return self.parts.geturl() not in _schemas_only
 
     def wait_ready(self, seconds: float = ANSWER_SECONDS) -> None:
         """Check that the server answers. Raises LabError when it does not."""
-        _checked.pop(self.parts.geturl(), None)
+        _checked.discard(self.parts.geturl())
         self.use()
 
     def without_password(self, problem: Exception) -> str:
@@ -188,7 +190,7 @@ def private(kind: str) -> NoReturn:
     )
 
 
-def check_postgresql(server: ExternalServer) -> bool:
+def check_postgresql(server: ExternalServer) -> None:
     """See whether the account may create databases, or else schemas in its own database."""
     import psycopg
 
@@ -207,10 +209,11 @@ def check_postgresql(server: ExternalServer) -> bool:
             f"Its owner can run: ALTER ROLE {user} CREATEDB; "
             f"or: GRANT CREATE ON DATABASE {own} TO {user};",
         )
-    return bool(databases)
+    if not databases:
+        _schemas_only.add(server.parts.geturl())
 
 
-def check_redis(server: ExternalServer) -> bool:
+def check_redis(server: ExternalServer) -> None:
     """See whether the server has several databases and the account may use the commands."""
     import redis
 
@@ -228,14 +231,13 @@ def check_redis(server: ExternalServer) -> bool:
                 if "no permissions" in str(answer):
                     missing.append(command[0])
         except redis.ResponseError:
-            return True  # not every account may ask; then a lesson's own error tells
+            return  # not every account may ask; then a lesson's own error tells
     if missing:
         remedy = "Its owner can add them: ACL SETUSER"
         server.refuse(f"use {', '.join(missing)}", f"{remedy} {user} +{' +'.join(missing)}".lower())
-    return True
 
 
-def check_mongodb(server: ExternalServer) -> bool:
+def check_mongodb(server: ExternalServer) -> None:
     """See whether the account may work in the lessons' databases."""
     import pymongo
 
@@ -243,9 +245,9 @@ def check_mongodb(server: ExternalServer) -> bool:
         answer = client.admin.command("connectionStatus", showPrivileges=True)["authInfo"]
     privileges = answer.get("authenticatedUserPrivileges", [])
     if not answer["authenticatedUsers"]:
-        return True  # a server without accounts lets everybody do everything
+        return  # a server without accounts lets everybody do everything
     if answer["authenticatedUserRoles"] and not privileges:
-        return True  # a server that tells roles only; then a lesson's own error tells
+        return  # a server that tells roles only; then a lesson's own error tells
     allowed: set[str] = set()
     for privilege in privileges:
         resource = privilege["resource"]
@@ -259,7 +261,6 @@ def check_mongodb(server: ExternalServer) -> bool:
             f"{', '.join(missing)} in the lessons' databases",
             "Its owner can give it the role readWriteAnyDatabase.",
         )
-    return True
 
 
 CHECKS = {"postgresql": check_postgresql, "redis": check_redis, "mongodb": check_mongodb}

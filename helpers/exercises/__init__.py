@@ -54,7 +54,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -177,18 +177,30 @@ def trouble(servers: Iterable[Database], error: Exception) -> str:
     return "" if isinstance(error, Incorrect) else in_words(error)
 
 
-def engine_with(url: str, setting: str) -> Engine:
-    """Return a SQLAlchemy engine whose connections begin with a SET statement.
+def changed(cell: str, *parts: str) -> str:
+    """Return a cell with parts replaced: old, new, old, new.
+
+    Raises ValueError for a part that is not there: a wrong answer would be the right one.
+    """
+    for old, new in zip(parts[::2], parts[1::2], strict=True):
+        if old not in cell:
+            raise ValueError(f"{old!r} is not in the cell")
+        cell = cell.replace(old, new)
+    return cell
+
+
+def begin_with(engine: Engine, *settings: str) -> Engine:
+    """Have each connection of a SQLAlchemy engine begin with SET statements; return the engine.
 
     Not by the connection's `options`: a URL may have some already.
     """
-    from sqlalchemy import create_engine, event
-
-    engine = create_engine(url)
+    from sqlalchemy import event
 
     @event.listens_for(engine, "connect")
     def begin(connection: Any, _: object) -> None:
-        connection.execute(setting)
+        with closing(connection.cursor()) as cursor:
+            for setting in settings:
+                cursor.execute(setting)
         connection.commit()
 
     return engine

@@ -16,6 +16,7 @@ from helpers.exercises import (
     Exercise,
     Incorrect,
     NotAttempted,
+    changed,
     lesson_01_deeper,
     look,
     running,
@@ -205,14 +206,6 @@ ODD = ["laptop &", "it's", "100%", "'; DROP TABLE products; --", '"', "-" * 40, 
 ODD += ["chess or " * 20_000]
 
 
-def wrong_3(old: str, new: str) -> str:
-    """Return the solution of exercise 3 with one part replaced."""
-    changed = SOLUTION_3.replace(old, new)
-    if changed == SOLUTION_3:
-        raise ValueError(f"{old!r} is not in the solution")
-    return changed
-
-
 def ids(rows: Any, call: str) -> list[int]:
     """Return the ids of one page of results; Incorrect when they are not (id, name) pairs."""
     if not isinstance(rows, list):
@@ -379,15 +372,17 @@ EXERCISES = [
             "Page 1 has OFFSET 0, page 2 has OFFSET 10. After the rank, order by id.",
         ],
         wrong=[
-            (wrong_3("websearch_to_tsquery", "to_tsquery"), "raised SyntaxError"),
-            (wrong_3("clean(text)", "text"), "tsquery stack too small"),
-            (wrong_3(" DESC, id LIMIT", " DESC LIMIT"), "more than one page"),
-            (wrong_3("websearch_to_tsquery", "plainto_tsquery"), "reads quotes"),
-            (wrong_3("10 * (page - 1)", "10 * page"), "at OFFSET 0"),
-            (wrong_3("10 * (page - 1)", "0"), "page 1 again"),
-            (wrong_3("DESC, id", ", id"), "better ts_rank"),
+            (changed(SOLUTION_3, "websearch_to_tsquery", "to_tsquery"), "raised SyntaxError"),
+            (changed(SOLUTION_3, "clean(text)", "text"), "tsquery stack too small"),
+            (changed(SOLUTION_3, " DESC, id LIMIT", " DESC LIMIT"), "more than one page"),
+            (changed(SOLUTION_3, "websearch_to_tsquery", "plainto_tsquery"), "reads quotes"),
+            (changed(SOLUTION_3, "10 * (page - 1)", "10 * page"), "at OFFSET 0"),
+            (changed(SOLUTION_3, "10 * (page - 1)", "0"), "page 1 again"),
+            (changed(SOLUTION_3, "DESC, id", ", id"), "better ts_rank"),
             (
-                wrong_3("WHERE search_vector @@", "WHERE to_tsvector('english', name) @@"),
+                changed(
+                    SOLUTION_3, "WHERE search_vector @@", "WHERE to_tsvector('english', name) @@"
+                ),
                 "read the whole table",
             ),
         ],

@@ -10,10 +10,17 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from helpers.exercises import Database, Exercise, Incorrect, end_uncommitted, lesson_02_deeper, look
+from helpers.exercises import (
+    Database,
+    Exercise,
+    Incorrect,
+    changed,
+    end_uncommitted,
+    lesson_02_deeper,
+    look,
+)
 from helpers.exercises.lesson_02_shared import (
     behind_lock,
-    changed,
     pool,
     run_cells,
     session_of,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ForeignKey, event
+from sqlalchemy import ForeignKey, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import async_sessionmaker
 from sqlalchemy.orm import Session, declarative_base, mapped_column, relationship
@@ -17,12 +17,13 @@ from helpers.exercises import (
     Database,
     Exercise,
     Incorrect,
+    begin_with,
+    changed,
     end_uncommitted,
-    engine_with,
     look,
     running,
 )
-from helpers.exercises.lesson_02_shared import behind_lock, changed, pool, section, session_of
+from helpers.exercises.lesson_02_shared import behind_lock, pool, section, session_of
 
 # Exercise 4: orders and their lines.
 
@@ -65,7 +66,7 @@ def check_orders(pg: Database, for_relationship: object, for_foreign_key: object
         )
         base.registry.configure()
     url = pg.url  # type: ignore[attr-defined]
-    engine = engine_with(url, "SET lock_timeout = '5s'")
+    engine = begin_with(create_engine(url), "SET lock_timeout = '5s'")
     statements: list[str] = []
     event.listen(engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
     end_uncommitted(pg)

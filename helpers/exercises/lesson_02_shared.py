@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
-from helpers.exercises import Database, Incorrect, look
+from helpers.exercises import Database, Incorrect, begin_with, look
 from helpers.paths import NOTEBOOKS
 
 
@@ -59,11 +59,9 @@ def section(*idents: str) -> Callable[[], dict[str, Any]]:
 @asynccontextmanager
 async def pool(pg: Database, size: int, seconds: float = 5) -> AsyncIterator[AsyncEngine]:
     """Give a check an engine of its own with so many connections; afterwards they are closed."""
-    limits = {"options": "-c lock_timeout=15s -c statement_timeout=20s"}
     url = pg.url  # type: ignore[attr-defined]
-    engine = create_async_engine(
-        url, pool_size=size, max_overflow=0, pool_timeout=seconds, connect_args=limits
-    )
+    engine = create_async_engine(url, pool_size=size, max_overflow=0, pool_timeout=seconds)
+    begin_with(engine.sync_engine, "SET lock_timeout = '15s'", "SET statement_timeout = '20s'")
     try:
         yield engine
     finally:
@@ -114,12 +112,3 @@ async def behind_lock(
             "Python. A lock of Python's protects nothing from a second process."
         )
     return [task.result() for task in tasks]
-
-
-def changed(solution: str, *parts: str) -> str:
-    """Return a solution with parts replaced: old, new, old, new."""
-    for old, new in zip(parts[::2], parts[1::2], strict=True):
-        if old not in solution:
-            raise ValueError(f"{old!r} is not in the solution")
-        solution = solution.replace(old, new)
-    return solution

@@ -19,6 +19,8 @@ from helpers.exercises import (
     Exercise,
     Incorrect,
     NotAttempted,
+    begin_with,
+    changed,
     end_uncommitted,
     in_words,
     lesson_03_deeper,
@@ -50,22 +52,14 @@ def setup() -> dict[str, Any]:
     return names | {name: getattr(models, name) for name in ("Order", "OrderItem", "Product")}
 
 
-def changed(solution: str, old: str, new: str) -> str:
-    """Return a solution with one part replaced."""
-    if old not in solution:
-        raise ValueError(f"{old!r} is not in the solution")
-    return solution.replace(old, new)
-
-
 @contextmanager
 def engine_of(pg: Database, before: Callable[[str], None]) -> Iterator[Any]:
     """Give an engine of the check's own, which tells of each statement before it is sent."""
     from sqlalchemy import create_engine, event
 
     url: Any = pg.url  # type: ignore[attr-defined]
-    limits = "-c lock_timeout=10s -c statement_timeout=20s"
-    options = {"connect_args": {"options": limits}, "pool_size": 10, "max_overflow": 0}
-    engine = create_engine(url, **options)
+    engine = create_engine(url, pool_size=10, max_overflow=0)
+    begin_with(engine, "SET lock_timeout = '10s'", "SET statement_timeout = '20s'")
     event.listen(engine, "before_cursor_execute", lambda *args: before(args[2]))
     try:
         yield engine

@@ -12,8 +12,9 @@ from helpers.exercises import (
     Exercise,
     Incorrect,
     NotAttempted,
+    begin_with,
+    changed,
     end_uncommitted,
-    engine_with,
     look,
     running,
 )
@@ -63,13 +64,6 @@ BODY_4 = """\
     )
 """
 SOLUTION_4 = STARTER_4.replace("    return ...\n", BODY_4)
-
-
-def changed(solution: str, old: str, new: str) -> str:
-    """Return a solution with one part replaced."""
-    if old not in solution:
-        raise ValueError(f"{old!r} is not in the solution")
-    return solution.replace(old, new)
 
 
 def setup_4() -> dict[str, Any]:
@@ -284,12 +278,12 @@ def setup_7() -> dict[str, Any]:
 
 def check_best_orders(pg: Database, best_orders: Callable[..., Any]) -> None:
     """Compare with the database, with one user without orders and two equal totals."""
-    from sqlalchemy import event
+    from sqlalchemy import create_engine, event
     from sqlalchemy.orm import Session
 
     models = of_the_lesson("shop_models")
     url: Any = pg.url  # type: ignore[attr-defined]
-    engine = engine_with(url, "SET statement_timeout = '20s'")
+    engine = begin_with(create_engine(url), "SET statement_timeout = '20s'")
     counts: list[int] = []
     event.listen(engine, "after_cursor_execute", lambda *args: counts.append(args[1].rowcount))
     try:

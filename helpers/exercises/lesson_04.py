@@ -7,7 +7,14 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from helpers.exercises import Database, Exercise, Incorrect, lesson_04_deeper, lesson_04_more
+from helpers.exercises import (
+    Database,
+    Exercise,
+    Incorrect,
+    changed,
+    lesson_04_deeper,
+    lesson_04_more,
+)
 
 Loader = Callable[[], Awaitable[Any]]
 
@@ -93,13 +100,6 @@ BODY_1 = """\
     return value
 """
 SOLUTION_1 = STARTER_1.replace("    return ...\n", BODY_1)
-
-
-def changed(solution: str, old: str, new: str) -> str:
-    """Return a solution with one part replaced."""
-    if old not in solution:
-        raise ValueError(f"{old!r} is not in the solution")
-    return solution.replace(old, new)
 
 
 async def check_read_through(rd: Database, read_through: Callable[..., Any]) -> None:

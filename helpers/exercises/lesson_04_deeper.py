@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from helpers.exercises import Database, Exercise, Incorrect
+from helpers.exercises import Database, Exercise, Incorrect, changed
 
 
 def section(letter: str) -> Callable[[], dict[str, Any]]:
@@ -40,15 +40,6 @@ def section(letter: str) -> Callable[[], dict[str, Any]]:
         )
 
     return setup
-
-
-def changed(solution: str, *parts: str) -> str:
-    """Return a solution with parts replaced: old, new, old, new."""
-    for old, new in zip(parts[::2], parts[1::2], strict=True):
-        if old not in solution:
-            raise ValueError(f"{old!r} is not in the solution")
-        solution = solution.replace(old, new)
-    return solution
 
 
 # Exercise 4: forget by name.

@@ -8,8 +8,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from helpers.exercises import Database, Exercise, Incorrect, NotAttempted, running
-from helpers.exercises.lesson_04_deeper import changed, ended, section
+from helpers.exercises import Database, Exercise, Incorrect, NotAttempted, changed, running
+from helpers.exercises.lesson_04_deeper import ended, section
 
 # Exercise 8: one scout.
 

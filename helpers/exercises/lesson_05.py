@@ -9,11 +9,10 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from helpers import shop
-from helpers.exercises import Database, Exercise, Incorrect, NotAttempted, lesson_05_deeper
+from helpers.exercises import Database, Exercise, Incorrect, NotAttempted, changed, lesson_05_deeper
 from helpers.exercises.lesson_05_pipelines import (
     KINDS,
     Rows,
-    changed,
     event,
     mixed,
     place,

@@ -11,11 +11,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from helpers import shop
-from helpers.exercises import Database, Exercise, Incorrect, NotAttempted
+from helpers.exercises import Database, Exercise, Incorrect, NotAttempted, changed
 from helpers.exercises.lesson_05_pipelines import (
     KINDS,
     Rows,
-    changed,
     event,
     mixed,
     place,

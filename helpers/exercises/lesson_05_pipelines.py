@@ -35,15 +35,6 @@ def place(lesson: str, **events: int) -> Callable[[], dict[str, Any]]:
     return setup
 
 
-def changed(solution: str, *parts: str) -> str:
-    """Return a solution with parts replaced: old, new, old, new."""
-    for old, new in zip(parts[::2], parts[1::2], strict=True):
-        if old not in solution:
-            raise ValueError(f"{old!r} is not in the solution")
-        solution = solution.replace(old, new)
-    return solution
-
-
 def run_on(mg: Database, name: str, pipeline: Any, sets: Sequence[Rows]) -> Iterator[Any]:
     """Yield (results, events): of each set, in a collection, then of the lesson's events."""
     with mg.connect(tzinfo=UTC) as client:

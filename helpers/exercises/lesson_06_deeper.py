@@ -16,19 +16,13 @@ from helpers.exercises import (
     Exercise,
     Incorrect,
     NotAttempted,
+    changed,
     end_uncommitted,
     look,
     running,
 )
 from helpers.exercises.deeper import STATEMENTS, only_database, starter, statements
 from helpers.paths import NOTEBOOKS
-
-
-def changed(cell: str, old: str, new: str) -> str:
-    """Return a cell with one mistake in it."""
-    assert old in cell, old
-    return cell.replace(old, new)
-
 
 # 4: patience.
 
