@@ -75,9 +75,11 @@ def setup_4() -> dict[str, Any]:
     return {"pg": lab.postgres("03a"), "Path": Path}
 
 
-def check_review(pg: Database, review: Callable[..., Any]) -> None:
-    """Make Prisma's table and the learner's, each in a schema of its own, and compare."""
+def check_review(review: Callable[..., Any]) -> None:
+    """Make Prisma's table and the learner's, one after the other, and compare."""
     from sqlalchemy import MetaData, Table, create_engine
+
+    from helpers import lab
 
     catalogue, models = of_the_lesson("catalogue"), of_the_lesson("shop_models")
     ddl = (FOLDER / "review.sql").read_text(encoding="utf-8")
@@ -88,21 +90,20 @@ def check_review(pg: Database, review: Callable[..., Any]) -> None:
         raise Incorrect("`review` should return a Table.")
     if "Review" not in metadata.tables:
         raise Incorrect("`metadata` has no table of the name Review. Give it as the second value.")
-    with catalogue.new_schema(pg, "ex4_prisma") as db:
+    with lab.postgres("03x").connect(autocommit=True) as db:
         for table in ("Category", "Product"):
             db.execute(f'CREATE TABLE "{table}" (id int PRIMARY KEY)')
         db.execute(ddl)
         theirs = {fact for fact in catalogue.facts(db) if fact[1] == "Review"}
-        db.execute("DROP SCHEMA ex4_prisma CASCADE")
-    with catalogue.new_schema(pg, "ex4_mine") as db:
-        engine = create_engine(catalogue.url(pg, "ex4_mine"))
-        try:
-            with running("metadata.create_all"):
-                metadata.create_all(engine)
-        finally:
-            engine.dispose()
+    other = lab.postgres("03x")
+    engine = create_engine(other.url)
+    try:
+        with running("metadata.create_all"):
+            metadata.create_all(engine)
+    finally:
+        engine.dispose()
+    with other.connect(autocommit=True) as db:
         mine = {fact for fact in catalogue.facts(db) if fact[1] == "Review"}
-        db.execute("DROP SCHEMA ex4_mine CASCADE")
     if lines := catalogue.difference(mine, theirs):
         raise Incorrect(
             f"{len(lines)} facts differ. The first (- is Prisma's, + is yours): {lines[0]}."

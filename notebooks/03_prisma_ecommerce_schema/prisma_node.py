@@ -33,6 +33,8 @@ class PrismaError(Exception):
 def prisma(pg: Any, function: str, *arguments: Any, app: str = "app.ts") -> tuple[Any, list[str]]:
     """Run one function of app.ts; return its result and the SQL that Prisma sent.
 
+    Prisma writes the schema before each table's name ("public"."Order"); here it is left out.
+
     Raises PrismaError for what the function throws.
     """
     [answer], sql = together(pg, [(function, *arguments)], app=app)
@@ -46,12 +48,14 @@ def together(pg: Any, calls: list[Any], app: str = "app.ts") -> tuple[list[Any],
     if missing := node.problem():
         raise LabError(missing)
     path = HERE / app
-    request = {"packages": str(node.FOLDER), "app": str(path), "calls": calls}
+    with pg.connect() as db:
+        [schema] = db.execute("SELECT current_schema()").fetchone()
+    request = {"packages": str(node.FOLDER), "app": str(path), "calls": calls, "schema": schema}
     request["client"] = str(generated(path.with_name("schema.prisma")))
     run = run_node("--conditions=workerd", HERE / "run.mjs", text=json.dumps(request), url=pg.dsn)
     found = json.loads(run)
     answers = [a["value"] if "value" in a else PrismaError(**a) for a in found["answers"]]
-    return answers, found["sql"]
+    return answers, [statement.replace(f'"{schema}".', "") for statement in found["sql"]]
 
 
 def generated(schema: Path) -> Path:
