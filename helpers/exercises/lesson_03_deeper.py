@@ -426,10 +426,7 @@ def check_actions(pg: Database) -> None:
                     f"Deleting {what} is possible. After it, `sale` has {after['sale']}."
                 )
             if change is not None and error:
-                raise Incorrect(
-                    f"Deleting {what} is refused: {in_words(error)} (An old foreign key may still "
-                    "be there beside a new one.)"
-                )
+                raise Incorrect(f"Deleting {what} is refused: {in_words(error)}{aside(error)}")
             if change is not None and after != ROWS_8 | change:
                 table = next(t for t in ROWS_8 if after[t] != (ROWS_8 | change)[t])
                 true = (ROWS_8 | change)[table]
@@ -448,6 +445,15 @@ def check_actions(pg: Database) -> None:
                     db.execute(f"INSERT INTO {table} VALUES ({row})")
                     db.execute("SET CONSTRAINTS ALL IMMEDIATE")
                 raise Incorrect(f"`{table}` accepts ({row}), though there is no such row.")
+
+
+def aside(error: psycopg.Error) -> str:
+    """Return what a learner may not see in a foreign key's error."""
+    if not isinstance(error, psycopg.errors.IntegrityError) or not error.diag.constraint_name:
+        return ""
+    if error.diag.table_name == "sale":
+        return " It takes the goods along, and one of them was sold."
+    return " An old foreign key may still be there beside a new one."
 
 
 def rows_of(db: Any) -> dict[str, list[Any]]:
@@ -616,7 +622,7 @@ EXERCISES = [
                 statements(
                     STARTER_8, BASKET_8, GOODS_8, SALE_8, SUPPLIER_8.replace("SET NULL", "CASCADE")
                 ),
-                "Deleting supplier 1 is refused",
+                "It takes the goods along",
             ),
             (
                 statements(
