@@ -156,6 +156,26 @@ def build(again: bool = False) -> None:
             node.install(str(venv_python()))
 
 
+def complete(again: bool) -> None:
+    """Install the npm packages with the running Python's Node, for an environment of its own.
+
+    Nothing else needs them, so a course that cannot be written to is no error.
+    """
+    if not node.due(again, sys.executable):
+        return
+    try:
+        with Lock(VENV.with_name(".venv.lock")):
+            if node.due(again, sys.executable):  # else another command was faster
+                node.install(sys.executable)
+    except OSError as problem:
+        print(
+            f"Lesson 03's npm packages cannot be installed in {node.FOLDER}: {problem.strerror}. "
+            "Copy the course to a folder that you can write to, or let its owner run "
+            f"{node.command(sys.executable)}. All other lessons work without them.",
+            file=sys.stderr,
+        )
+
+
 def build_python() -> None:
     """Make `.venv` and install the requirements."""
     print(f"Preparing the environment in {VENV} (once) ...", file=sys.stderr)
@@ -210,9 +230,12 @@ class Lock:
 def enter(arguments: list[str]) -> None:
     """Return inside the environment; from outside, build it and start over in it.
 
-    `LAB_ENV=current` uses the running Python as it is, for images that bring the packages.
+    `LAB_ENV=current` uses the running Python as it is, for images that bring the packages. Only
+    lesson 03's npm packages are installed, before a command that runs lessons.
     """
     if os.environ.get("LAB_ENV") == "current":
+        if arguments[:1] in (["env"], ["lab"], ["test"], ["outputs"], ["soak"]):
+            complete(again=arguments[0] == "env")
         return
     # Below, the command starts over in the environment: npm is not tried again there.
     again = arguments[:1] == ["env"] and not os.environ.get("LAB_STARTED_OVER")

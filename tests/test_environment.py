@@ -422,6 +422,42 @@ def test_a_platform_without_node(course: Course) -> None:
     assert course.build() == ""
 
 
+def test_in_an_environment_of_ones_own(course: Course) -> None:
+    """LAB_ENV=current: no .venv is made, but lesson 03 gets its packages, or says how."""
+    course.python = sys.executable
+    course.env["LAB_ENV"] = "current"
+    before = unreachable(course)
+    source = "from helpers import node; print(node.problem())"
+
+    def problem() -> str:
+        command = [sys.executable, "-c", source]
+        answer = subprocess.check_output(command, cwd=course.root, env=course.env, text=True)
+        return answer.strip()
+
+    step = f'`make env LAB_ENV=current PYTHON="{sys.executable}"`'
+    assert problem() == f"Lesson 03's npm packages are not installed yet: {step} does it."
+    assert course.run("reset").stderr.startswith("Which lesson?")  # it runs no lesson: no npm
+    assert not course.venv.exists()
+    assert (
+        f"npm says code ECONNREFUSED. All other lessons work without them. To try again: {step}"
+        in course.build()
+    )
+    assert step in problem()
+    course.env = before
+    assert course.build() == ""
+    assert prisma(course).exists()
+    assert problem() == ""
+    assert not Path(environment_python(course)).exists()
+
+
+def test_an_environment_of_ones_own_in_a_course_of_somebody_else(course: Course) -> None:
+    """The packages cannot be written: one message with the next step, and no error."""
+    course.python = sys.executable
+    course.env["LAB_ENV"] = "current"
+    (course.root / ".venv").write_text("no folder")
+    assert "Copy the course to a folder that you can write to" in course.build()
+
+
 def test_an_interrupted_npm(node_course: Course) -> None:
     """SIGKILL while npm works; the next command completes the packages."""
     first = node_course.start("env")

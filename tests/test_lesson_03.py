@@ -6,10 +6,12 @@ import difflib
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from sqlalchemy import create_engine
@@ -67,13 +69,13 @@ def test_what_runs_is_what_was_published(name: str) -> None:
 )
 def test_both_schemas_are_the_same(files: list[str], base: Any) -> None:
     """In PostgreSQL's catalogue: columns, defaults, constraints, actions and indexes."""
-    pg = lab.postgres("93")
-    with catalogue.new_schema(pg, "by_prisma") as db:
+    with lab.postgres("93").connect() as db:
         for name in files:
             db.execute((FOLDER / name).read_text(encoding="utf-8"))
         theirs = catalogue.facts(db)
-    with catalogue.new_schema(pg, "by_sqlalchemy") as db:
-        base.metadata.create_all(create_engine(catalogue.url(pg, "by_sqlalchemy")))
+    pg = lab.postgres("93")
+    base.metadata.create_all(create_engine(pg.url))
+    with pg.connect() as db:
         ours = catalogue.facts(db)
     assert len(theirs) > 60
     assert catalogue.difference(ours, theirs) == []
@@ -102,6 +104,41 @@ def test_both_clients_read_the_same(pg: Any) -> None:
             } == {(i.product_id, i.quantity, i.price, i.product.name) for i in order.items}
     assert len(answers[0]["orders"]) == 10
     assert answers[1]["orders"] == []
+
+
+@pytest.fixture
+def tenants(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """Two learners' places in one database, where their account may only create schemas."""
+    owner = lab.postgres("93")
+    role = "tenant_of_lesson_93"
+    with owner.connect(autocommit=True) as db:
+        db.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
+        db.execute(f'GRANT CREATE ON DATABASE "{owner.name}" TO {role}')
+        db.execute("CREATE TABLE precious AS SELECT 1")
+        address = urlsplit(owner.dsn)
+        place = f"{role}:x@{address.hostname}:{address.port}"
+        monkeypatch.setenv("LAB_POSTGRES_URL", address._replace(netloc=place).geturl())
+        places = []
+        for name in ("ann", "bob"):
+            monkeypatch.setenv("LAB_NAMESPACE", name)
+            places.append(lab.postgres("93"))
+        yield places
+        db.execute("SELECT * FROM precious")
+        db.execute(f"DROP OWNED BY {role} CASCADE")
+        db.execute(f"DROP ROLE {role}")
+
+
+def test_two_learners_in_one_database(tenants: list[Any]) -> None:
+    """Each in a schema of their own, and with Prisma there: nobody sells another's pieces."""
+    for number, pg in enumerate(tenants):
+        new_shop(pg)
+        ask(pg, 'UPDATE "Product" SET stock = %s RETURNING id', 10 + number)
+    for pg in tenants:
+        answer, sql = prisma_node.prisma(pg, "createOrder", 1, [{"productId": 1, "quantity": 1}])
+        assert answer["total"] == "29.99"
+        assert sql[-2].startswith('UPDATE "Product"')
+    stocks = [ask(pg, 'SELECT stock FROM "Product" WHERE id = 1') for pg in tenants]
+    assert stocks == [[(9,)], [(10,)]]
 
 
 def baskets(number: int) -> list[dict[int, int]]:

@@ -1,11 +1,14 @@
-"""The exercises of lesson 03's deeper sections: one more table, the oldest pending orders."""
+"""The exercises of lesson 03's deeper sections: schemas, indexes, money, statements, keys."""
 
 from __future__ import annotations
 
 import random
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
+
+import psycopg
 
 from helpers.exercises import (
     Database,
@@ -15,6 +18,7 @@ from helpers.exercises import (
     begin_with,
     changed,
     end_uncommitted,
+    in_words,
     look,
     running,
 )
@@ -75,9 +79,11 @@ def setup_4() -> dict[str, Any]:
     return {"pg": lab.postgres("03a"), "Path": Path}
 
 
-def check_review(pg: Database, review: Callable[..., Any]) -> None:
-    """Make Prisma's table and the learner's, each in a schema of its own, and compare."""
+def check_review(review: Callable[..., Any]) -> None:
+    """Make Prisma's table and the learner's, one after the other, and compare."""
     from sqlalchemy import MetaData, Table, create_engine
+
+    from helpers import lab
 
     catalogue, models = of_the_lesson("catalogue"), of_the_lesson("shop_models")
     ddl = (FOLDER / "review.sql").read_text(encoding="utf-8")
@@ -88,21 +94,20 @@ def check_review(pg: Database, review: Callable[..., Any]) -> None:
         raise Incorrect("`review` should return a Table.")
     if "Review" not in metadata.tables:
         raise Incorrect("`metadata` has no table of the name Review. Give it as the second value.")
-    with catalogue.new_schema(pg, "ex4_prisma") as db:
+    with lab.postgres("03x").connect(autocommit=True) as db:
         for table in ("Category", "Product"):
             db.execute(f'CREATE TABLE "{table}" (id int PRIMARY KEY)')
         db.execute(ddl)
         theirs = {fact for fact in catalogue.facts(db) if fact[1] == "Review"}
-        db.execute("DROP SCHEMA ex4_prisma CASCADE")
-    with catalogue.new_schema(pg, "ex4_mine") as db:
-        engine = create_engine(catalogue.url(pg, "ex4_mine"))
-        try:
-            with running("metadata.create_all"):
-                metadata.create_all(engine)
-        finally:
-            engine.dispose()
+    other = lab.postgres("03x")
+    engine = create_engine(other.url)
+    try:
+        with running("metadata.create_all"):
+            metadata.create_all(engine)
+    finally:
+        engine.dispose()
+    with other.connect(autocommit=True) as db:
         mine = {fact for fact in catalogue.facts(db) if fact[1] == "Review"}
-        db.execute("DROP SCHEMA ex4_mine CASCADE")
     if lines := catalogue.difference(mine, theirs):
         raise Incorrect(
             f"{len(lines)} facts differ. The first (- is Prisma's, + is yours): {lines[0]}."
@@ -332,6 +337,143 @@ def judge_orders(found: list[int], true: list[int]) -> None:
         )
 
 
+# Exercise 8: what a deletion takes along.
+
+STARTER_8 = """
+ex8.start()  # supplier (id), goods (id, supplier_id), basket (id), sale (id, goods_id),
+# basket_line (id, basket_id, goods_id)
+
+connection = pg.connect(autocommit=True)
+tables = "('goods'::regclass, 'basket_line'::regclass, 'sale'::regclass)"
+keys = "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE contype = 'f'"
+print(*connection.execute(f"{keys} AND conrelid IN {tables} ORDER BY 1").fetchall(), sep="\\n")
+# Your statements go here, each as connection.execute("...")
+
+ex8.check()
+connection.close()
+"""
+TABLES_8 = {
+    "supplier": "id int PRIMARY KEY",
+    "goods": "id int PRIMARY KEY, supplier_id int NOT NULL REFERENCES supplier ON DELETE RESTRICT",
+    "basket": "id int PRIMARY KEY",
+    "basket_line": "id int PRIMARY KEY, basket_id int NOT NULL REFERENCES basket ON DELETE "
+    "RESTRICT, goods_id int NOT NULL REFERENCES goods ON DELETE RESTRICT",
+    "sale": "id int PRIMARY KEY, goods_id int NOT NULL REFERENCES goods ON DELETE CASCADE",
+}
+ROWS_8: dict[str, list[tuple[int, ...]]] = {
+    "supplier": [(1,), (2,)],
+    "goods": [(1, 1), (2, 1), (3, 2)],
+    "basket": [(1,), (2,)],
+    "basket_line": [(1, 1, 1), (2, 1, 2), (3, 2, 2)],
+    "sale": [(1, 1)],
+}
+ACTION_8 = "ALTER TABLE {} DROP CONSTRAINT {}, ADD FOREIGN KEY ({}) REFERENCES {} ON DELETE {}"
+
+
+def action(table: str, column: str, target: str, what: str) -> str:
+    """Return the statement that gives a foreign key another action."""
+    return ACTION_8.format(table, f"{table}_{column}_fkey", column, target, what)
+
+
+BASKET_8 = action("basket_line", "basket_id", "basket", "CASCADE")
+GOODS_8 = action("basket_line", "goods_id", "goods", "CASCADE")
+SALE_8 = action("sale", "goods_id", "goods", "RESTRICT")
+NULL_8 = "ALTER TABLE goods ALTER supplier_id DROP NOT NULL"
+SUPPLIER_8 = action("goods", "supplier_id", "supplier", "SET NULL")
+
+
+def prepare_actions(pg: Database) -> None:
+    """Make the five tables anew."""
+    end_uncommitted(pg)
+    with look(pg) as db:
+        db.execute(f"DROP TABLE IF EXISTS {', '.join(TABLES_8)}")
+        for table, columns in TABLES_8.items():
+            db.execute(f"CREATE TABLE {table} ({columns})")
+            values = ", ".join(f"({', '.join(map(str, row))})" for row in ROWS_8[table])
+            db.execute(f"INSERT INTO {table} VALUES {values}")
+
+
+def check_actions(pg: Database) -> None:
+    """Try each deletion and each unknown reference; everything is taken back."""
+    deletions: list[tuple[str, str, dict[str, Any] | None]] = [
+        ("basket 1", "basket WHERE id = 1", {"basket": [(2,)], "basket_line": [(3, 2, 2)]}),
+        (
+            "goods 2, which nobody bought,",
+            "goods WHERE id = 2",
+            {"goods": [(1, 1), (3, 2)], "basket_line": [(1, 1, 1)]},
+        ),
+        ("goods 1, which were sold,", "goods WHERE id = 1", None),
+        (
+            "supplier 1",
+            "supplier WHERE id = 1",
+            {"supplier": [(2,)], "goods": [(1, None), (2, None), (3, 2)]},
+        ),
+    ]
+    with look(pg) as db:
+        if rows_of(db) != ROWS_8:
+            raise Incorrect("The rows are not as they were. ex8.start() brings them back.")
+        kinds = "SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND confdeltype = '{}' AND "
+        kinds += "conrelid IN ('goods'::regclass, 'basket_line'::regclass, 'sale'::regclass)"
+        found = [(db.execute(kinds.format(kind)).fetchone() or [0])[0] for kind in "rcn"]
+        free = "SELECT attnotnull FROM pg_attribute WHERE attrelid = 'goods'::regclass AND "
+        tied = (db.execute(free + "attname = 'supplier_id'").fetchone() or [False])[0]
+        if found == [3, 1, 0] and tied:
+            raise NotAttempted("The foreign keys are as they were.")
+        for what, sql, change in deletions:
+            after, error = deleted(db, sql)
+            if change is None and not error:
+                raise Incorrect(
+                    f"Deleting {what} is possible. After it, `sale` has {after['sale']}."
+                )
+            if change is not None and error:
+                raise Incorrect(f"Deleting {what} is refused: {in_words(error)}{aside(error)}")
+            if change is not None and after != ROWS_8 | change:
+                table = next(t for t in ROWS_8 if after[t] != (ROWS_8 | change)[t])
+                true = (ROWS_8 | change)[table]
+                raise Incorrect(
+                    f"After deleting {what.strip(',')}, `{table}` should have {true}; "
+                    f"it has {after[table]}."
+                )
+        for table, row in (
+            ("goods", "9, 99"),
+            ("basket_line", "9, 99, 1"),
+            ("basket_line", "9, 1, 99"),
+            ("sale", "9, 99"),
+        ):
+            with suppress(psycopg.errors.ForeignKeyViolation):
+                with db.transaction(force_rollback=True):
+                    db.execute(f"INSERT INTO {table} VALUES ({row})")
+                    db.execute("SET CONSTRAINTS ALL IMMEDIATE")
+                raise Incorrect(f"`{table}` accepts ({row}), though there is no such row.")
+
+
+def aside(error: psycopg.Error) -> str:
+    """Return what a learner may not see in a foreign key's error."""
+    if not isinstance(error, psycopg.errors.IntegrityError) or not error.diag.constraint_name:
+        return ""
+    if error.diag.table_name == "sale":
+        return " It takes the goods along, and one of them was sold."
+    return " An old foreign key may still be there beside a new one."
+
+
+def rows_of(db: Any) -> dict[str, list[Any]]:
+    """Return the rows of all five tables."""
+    return {t: db.execute(f"SELECT * FROM {t} ORDER BY id").fetchall() for t in TABLES_8}
+
+
+def deleted(db: Any, sql: str) -> tuple[dict[str, list[Any]], psycopg.Error | None]:
+    """Delete, look at the rows, and take it back; return the rows, or the error."""
+    try:
+        with db.transaction(force_rollback=True):
+            db.execute(f"DELETE FROM {sql}")
+            db.execute("SET CONSTRAINTS ALL IMMEDIATE")  # what would wait for the commit
+            return rows_of(db), None
+    except psycopg.errors.LockNotAvailable:
+        raise
+    except psycopg.Error as error:
+        return {}, error
+
+
 EXERCISES = [
     Exercise(
         number=4,
@@ -443,5 +585,57 @@ EXERCISES = [
             ),
         ],
         praise="DISTINCT ON is PostgreSQL's own; row_number() does it everywhere.",
+    ),
+    Exercise(
+        number=8,
+        title="What a deletion takes along",
+        prompt="Give four foreign keys the right actions.",
+        setup=only_database("03e"),
+        starter=STARTER_8,
+        solution=statements(STARTER_8, BASKET_8, GOODS_8, SALE_8, NULL_8, SUPPLIER_8),
+        check=check_actions,
+        prepare=prepare_actions,
+        hints=[
+            "A foreign key's action cannot be altered: drop the key and add it again, in one "
+            "ALTER TABLE.",
+            BASKET_8,
+            "ON DELETE SET NULL writes a NULL: the column must allow it. " + NULL_8,
+        ],
+        wrong=[
+            (
+                statements(
+                    STARTER_8,
+                    BASKET_8.replace("DROP CONSTRAINT basket_line_basket_id_fkey, ", ""),
+                    GOODS_8,
+                    SALE_8,
+                    NULL_8,
+                    SUPPLIER_8,
+                ),
+                "Deleting basket 1 is refused",
+            ),
+            (
+                statements(STARTER_8, BASKET_8, GOODS_8, NULL_8, SUPPLIER_8),
+                "which were sold, is possible",
+            ),
+            (statements(STARTER_8, BASKET_8, GOODS_8, SALE_8, SUPPLIER_8), "NotNullViolation"),
+            (
+                statements(
+                    STARTER_8, BASKET_8, GOODS_8, SALE_8, SUPPLIER_8.replace("SET NULL", "CASCADE")
+                ),
+                "It takes the goods along",
+            ),
+            (
+                statements(
+                    STARTER_8,
+                    BASKET_8,
+                    "ALTER TABLE basket_line DROP CONSTRAINT basket_line_goods_id_fkey",
+                    SALE_8,
+                    NULL_8,
+                    SUPPLIER_8,
+                ),
+                "`basket_line` should have [(1, 1, 1)]",
+            ),
+        ],
+        praise="In Prisma: onDelete: Cascade, Restrict, and SetNull on a field with `?`.",
     ),
 ]

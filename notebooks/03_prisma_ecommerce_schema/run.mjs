@@ -7,14 +7,14 @@ import { readFileSync } from 'node:fs'
 import { createRequire, registerHooks } from 'node:module'
 import { pathToFileURL } from 'node:url'
 
-const { packages, client, app, calls } = JSON.parse(readFileSync(0, 'utf8'))
+const { packages, client, app, calls, schema } = JSON.parse(readFileSync(0, 'utf8'))
 const appURL = pathToFileURL(app).href
 const packagesURL = pathToFileURL(`${packages}/package.json`).href
 
 registerHooks({
   resolve(name, context, next) {
     if (name === '@prisma/client') return next(pathToFileURL(`${client}/wasm.js`).href, context)
-    if (context.parentURL === appURL && /^[@a-z][^:]*$/.test(name))
+    if ([appURL, import.meta.url].includes(context.parentURL) && /^[@a-z][^:]*$/.test(name))
       return next(name, { ...context, parentURL: packagesURL })
     return next(name, context)
   },
@@ -33,6 +33,14 @@ const { query } = Client.prototype
 Client.prototype.query = function (statement, ...rest) {
   sql.push(statement.text ?? statement)
   return query.call(this, statement, ...rest)
+}
+
+// Where lessons have schemas instead of databases, the tables are not in "public".
+const { PrismaPg } = await import('@prisma/adapter-pg')
+const { getConnectionInfo } = PrismaPg.prototype
+PrismaPg.prototype.getConnectionInfo = function () {
+  this.options = { ...this.options, schema }
+  return getConnectionInfo.call(this)
 }
 
 const functions = await import(appURL)

@@ -9,7 +9,7 @@ from helpers import show
 COLUMNS = """
     SELECT relname, attname, format_type(atttypid, atttypmod), attnotnull
     FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid
-    WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+    WHERE relnamespace = current_schema::regnamespace AND relkind = 'r'
       AND attnum > 0 AND NOT attisdropped
     ORDER BY relname, attnum
 """
@@ -18,13 +18,13 @@ KEYS = """
     FROM pg_constraint
     JOIN pg_class AS child ON child.oid = conrelid JOIN pg_class AS parent ON parent.oid = confrelid
     JOIN pg_attribute ON attrelid = conrelid AND attnum = conkey[1]
-    WHERE contype = 'f' AND connamespace = 'public'::regnamespace ORDER BY 1, 2
+    WHERE contype = 'f' AND connamespace = current_schema::regnamespace ORDER BY 1, 2
 """
 UNIQUE = """
     SELECT relname, attname, indisprimary FROM pg_index
     JOIN pg_class ON pg_class.oid = indrelid
     JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]
-    WHERE relnamespace = 'public'::regnamespace AND indisunique AND indnatts = 1
+    WHERE relnamespace = current_schema::regnamespace AND indisunique AND indnatts = 1
 """
 SHORT = {"timestamp(3) without time zone": "timestamp(3)", "timestamp(3) with time zone": "tstz(3)"}
 WIDE, GAP, ROW = 204, 36, 16
