@@ -79,6 +79,7 @@ async def crowd(breaker: Any, asked: Asked) -> tuple[int, int, list[Any]]:
 async def check_breaker(Breaker: type[Any]) -> None:
     """Answers, a failure, the quiet time, one scout that fails, one that succeeds."""
     from redis.exceptions import ConnectionError as Away
+    from redis.exceptions import TimeoutError as Late
 
     with running("Your class"):
         breaker = Breaker(1)
@@ -127,6 +128,20 @@ async def check_breaker(Breaker: type[Any]) -> None:
                 f"The first call succeeded, but only {count} of the next 20 asked. "
                 "Close the breaker."
             )
+        if await breaker.call(Asked(Late("no answer"))) is not None:
+            raise Incorrect("ask() ran into a timeout; call(ask) should return None.")
+        await asyncio.sleep(1.05)
+        good.gate.clear()
+        scout = asyncio.ensure_future(breaker.call(good))
+        await asyncio.sleep(0)
+        scout.cancel()
+        await asyncio.wait([scout], timeout=1)
+        good.gate.set()
+        await asyncio.sleep(1.05)
+        if await breaker.call(good) != "found":
+            raise Incorrect(
+                "The one who went first was cancelled, and a cooldown later still nobody asks."
+            )
 
 
 LOCKED_8 = """\
@@ -140,6 +155,23 @@ LOCKED_8 = """\
             except redis.RedisError:
                 self.until = time.monotonic() + self.cooldown
 """
+# A flag that says who goes first; nobody takes it back when that call is cancelled.
+FLAG_8 = """\
+        if time.monotonic() < self.until or getattr(self, "scouting", False):
+            return None
+        self.scouting = self.until > 0
+        try:
+            value = await ask()
+        except redis.RedisError:
+            self.until, self.scouting = time.monotonic() + self.cooldown, False
+            return None
+        except Exception:
+            self.scouting = False
+            raise
+        self.until, self.scouting = 0, False
+        return value
+"""
+
 # Exercise 9: renew early.
 
 
@@ -232,7 +264,7 @@ async def check_renewing(rd: Database, renewing: Callable[..., Any]) -> None:
                 "nearly all should."
             )
         # Half of them would renew: 200 throws, where 50 to 150 are more than seven deviations.
-        found = await count(left=600, took=866, times=200)
+        found = await count(left=60, took=86.6, times=200)
         if not 50 <= found <= 150:
             raise Incorrect(
                 f"{found} of 200 callers renewed; the formula says about 100. New dice for each."
@@ -281,9 +313,16 @@ def check_ratio(rd: Database, hit_ratio: Callable[..., Any]) -> None:
             raise Incorrect(f"{hits} hits and {misses} misses came in between, not {found!r}.")
     if (found := hit_ratio(infos[1], infos[1])) is not None:
         raise Incorrect(f"Nothing was looked up in between: None, not {found!r}.")
-    for before, after in [(infos[3], infos[0]), (infos[2], infos[0])]:
-        if (found := hit_ratio(before, after)) is not None:
-            raise Incorrect(f"The counters went down, so Redis was restarted: None, not {found!r}.")
+    if (found := hit_ratio(infos[3], infos[0])) is not None:
+        raise Incorrect(f"The counters went down, so Redis was restarted: None, not {found!r}.")
+    begin = {"keyspace_hits": 100, "keyspace_misses": 100}
+    for change in ({"keyspace_hits": 7}, {"keyspace_misses": 7}):
+        after = {"keyspace_hits": 130, "keyspace_misses": 130} | change
+        if (found := hit_ratio(begin, after)) is not None:
+            raise Incorrect(
+                f"From {begin} to {after}: one counter is smaller than before, so both began "
+                f"anew: None, not {found!r}."
+            )
 
 
 EXERCISES: list[Exercise] = [
@@ -311,6 +350,11 @@ EXERCISES: list[Exercise] = [
             ),
             (changed(SOLUTION_8, "except redis.RedisError", "except Exception"), "is a bug"),
             (changed(SOLUTION_8, BODY_8, LOCKED_8), "waited in line"),
+            (
+                changed(SOLUTION_8, "redis.RedisError", "redis.ConnectionError"),
+                "raised TimeoutError",
+            ),
+            (changed(SOLUTION_8, BODY_8, FLAG_8), "was cancelled"),
         ],
         praise="One caller finds out for all, when Redis goes and when it comes back.",
     ),
@@ -342,6 +386,7 @@ EXERCISES: list[Exercise] = [
                 "200 of 200 callers renewed",
             ),
             (changed(SOLUTION_9, "time.monotonic() - started", "0"), '"took" is 0'),
+            (changed(SOLUTION_9, "early(left,", "early(ttl,"), ": 0 of 200 callers"),
         ],
         praise="One caller pays now and then, and nobody else waits.",
     ),
@@ -371,6 +416,7 @@ EXERCISES: list[Exercise] = [
             ),
             (changed(SOLUTION_10, " or hits + misses == 0", ""), "ZeroDivisionError"),
             (changed(SOLUTION_10, "hits < 0 or misses < 0 or ", ""), "The counters went down"),
+            (changed(SOLUTION_10, "misses < 0 or ", ""), "began anew"),
         ],
         praise="A graph of this, minute by minute, is the first to look at when the shop is slow.",
     ),
