@@ -43,6 +43,7 @@ def _redis(url: str, seconds: float) -> str:
         decode_responses=True,
     )
     try:
+        client.ping()  # INFO answers while the data is being loaded; PING does not
         return str(client.info("server")["redis_version"])
     except redis.RedisError as problem:
         raise NotReady(str(problem)) from problem

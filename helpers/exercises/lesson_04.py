@@ -114,6 +114,14 @@ async def check_read_through(rd: Database, read_through: Callable[..., Any]) -> 
                 raise Incorrect(f"The first call should return {value!r}; it returned {first!r}.")
             if not redis.exists(key):
                 raise Incorrect(f"After load() returned {value!r}, nothing is stored under key.")
+            try:
+                kept = json.loads(redis.get(key) or "")
+            except ValueError:
+                kept = ...
+            if kept != value or type(kept) is not type(value):
+                raise Incorrect(
+                    f"What is stored for {value!r} is not its JSON: {redis.get(key)!r}."
+                )
             seconds, wanted = redis.ttl(key), 10 if value is None else 100
             if seconds == -1:
                 raise Incorrect(f"{value!r} is stored without a TTL: it would stay for ever.")
@@ -296,6 +304,17 @@ COUNTS_3 = """\
     local oldest = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
     return oldest[2] + window - now
 """
+# Counts the right ones, but never removes one.
+KEEPS_3 = """\
+    if redis.call('ZCOUNT', KEYS[1], now - window, '+inf') >= limit then
+        local oldest = redis.call('ZRANGE', KEYS[1], now - window, '+inf', 'BYSCORE', 'LIMIT', 0, 1,
+            'WITHSCORES')
+        return oldest[2] + window - now
+    end
+    redis.call('ZADD', KEYS[1], now, name)
+    redis.call('PEXPIRE', KEYS[1], window)
+    return 0
+"""
 
 
 async def check_wait(rd: Database, wait: Callable[..., Any]) -> None:
@@ -308,6 +327,8 @@ async def check_wait(rd: Database, wait: Callable[..., Any]) -> None:
         first = await wait(key, 10, window)
         if first is None:
             raise NotAttempted("The script returns nothing yet.")
+        if redis.type(key) not in ("zset", "none"):
+            raise Incorrect("Keep the moments in a sorted set under KEYS[1], as above.")
         answers = [first, *await asyncio.gather(*(wait(key, 10, window) for _ in range(29)))]
         if not all(isinstance(answer, int) for answer in answers):
             raise Incorrect(f"wait() should return whole numbers; it returned {answers[-1]!r}.")
@@ -324,8 +345,10 @@ async def check_wait(rd: Database, wait: Callable[..., Any]) -> None:
                 f"After 10 accepted and 20 refused requests the set has {kept} entries. "
                 "A refused request must not count: who tries again and again never gets in."
             )
-        if not 0 < redis.pttl(key) <= window:
+        if (left := redis.pttl(key)) == -1:
             raise Incorrect("The key has no TTL: the set of every customer would stay for ever.")
+        if left > 10 * window:
+            raise Incorrect(f"The window is 60 s, but the key stays for {left // 1000:,} s.")
         if await wait("ex3:other", 10, window) != 0:
             raise Incorrect("Another key is limited too. Use KEYS[1].")
         # The oldest request moves 20 s into the past, the others 5 s: 40 s to wait.
@@ -339,8 +362,16 @@ async def check_wait(rd: Database, wait: Callable[..., Any]) -> None:
                 f"can pass in 40,000 ms; the answer is {told_wait:,}."
             )
         redis.zincrby(key, -40_001, members[0])  # more than 60 s ago
+        redis.pexpire(key, 20_000)
         if await wait(key, 10, window) != 0:
             raise Incorrect("The oldest request has left the window, but no new one may pass.")
+        if redis.zcard(key) != 10:
+            raise Incorrect("Requests that have left the window stay in the set, which grows.")
+        if redis.pttl(key) < window - 10_000:
+            raise Incorrect(
+                "A request passed, and the key ends before that request leaves the window: the "
+                "set forgets it too early. Renew the TTL with each accepted request."
+            )
         redis.delete(key, "ex3:other")
 
 
@@ -379,6 +410,16 @@ EXERCISES = [
             (changed(SOLUTION_1, ", ex=ttl_none if value is None else ttl", ""), "without a TTL"),
             (changed(SOLUTION_1, "ttl_none if value is None else ttl", "ttl"), "it should be 10 s"),
             (changed(SOLUTION_1, "return json.loads(stored)", "return stored"), "instead of"),
+            (
+                changed(
+                    SOLUTION_1,
+                    "return json.loads(stored)",
+                    'return None if stored == "nothing" else json.loads(stored)',
+                    "json.dumps(value)",
+                    '"nothing" if value is None else json.dumps(value)',
+                ),
+                "is not its JSON",
+            ),
             (
                 changed(
                     SOLUTION_1,
@@ -436,8 +477,8 @@ EXERCISES = [
         solution=SOLUTION_3,
         check=check_wait,
         hints=[
-            "Start from SLIDING above: remove the old, count, and only then add. Its last lines "
-            "stay, with PEXPIRE for milliseconds.",
+            "Start from the script of `sliding`: remove the old, count, and only then add. Its "
+            "last lines stay, with PEXPIRE for milliseconds.",
             "The next request can pass when the oldest one leaves the window.",
             "redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES') gives the oldest entry's name and "
             "score, as [1] and [2].",
@@ -452,6 +493,9 @@ EXERCISES = [
             (changed(SOLUTION_3, "oldest[2] + window - now", "window"), "the answer is 60,000"),
             (changed(SOLUTION_3, "0, 0, 'WITHSCORES'", "-1, -1, 'WITHSCORES'"), "the answer is 5"),
             (changed(SOLUTION_3, "now, name)", "now, now)"), "in the same"),
+            (changed(SOLUTION_3, "KEYS[1], window)", "KEYS[1], window, 'NX')"), "Renew the TTL"),
+            (changed(SOLUTION_3, "'PEXPIRE'", "'EXPIRE'"), "but the key"),
+            (STARTER_3.replace("    return nil  -- your lines go here\n", KEEPS_3), "which grows"),
         ],
         praise="Send it as Retry-After, in whole seconds, rounded up.",
     ),

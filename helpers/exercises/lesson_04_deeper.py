@@ -7,8 +7,9 @@ import itertools
 import json
 import secrets
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -79,15 +80,15 @@ KEYS_4 = """\
 
 
 @contextmanager
-def counted() -> Iterator[Callable[..., int]]:
-    """Count the commands that this program sends to Redis; the server also counts others'.
+def counted() -> Iterator[list[tuple[str, int]]]:
+    """Note the commands that this program sends to Redis; the server also counts others'.
 
-    Gives a function that returns how often one of some commands was sent.
+    Gives a list of each command's name and how many arguments it has.
     """
     from redis import connection
     from redis.asyncio.connection import AbstractConnection
 
-    sent: list[str] = []
+    sent: list[tuple[str, int]] = []
     # Every command goes through one of these, those of a pipeline too.
     packers: list[tuple[Any, str]] = [
         (AbstractConnection, "pack_command"),
@@ -97,7 +98,7 @@ def counted() -> Iterator[Callable[..., int]]:
 
     def counting(pack: Callable[..., Any]) -> Callable[..., Any]:
         def pack_and_count(packer: Any, *command: Any) -> Any:
-            sent.append(str(command[0]).split()[0].lower())
+            sent.append((str(command[0]).split()[0].lower(), len(command) - 1))
             return pack(packer, *command)
 
         return pack_and_count
@@ -106,7 +107,7 @@ def counted() -> Iterator[Callable[..., int]]:
     for (kind, name), pack in zip(packers, before, strict=True):
         setattr(kind, name, counting(pack))
     try:
-        yield lambda *commands: sum(map(sent.count, commands))
+        yield sent
     finally:
         for (kind, name), pack in zip(packers, before, strict=True):
             setattr(kind, name, pack)
@@ -119,9 +120,9 @@ async def check_forget(rd: Database, forget: Callable[..., Any]) -> None:
         redis.mset({f"ex4:customer:{n}": n for n in range(100)})
         with counted() as sent:
             count = await forget("ex4:product:*")
-        if sent("keys"):
+        if any(name == "keys" for name, _ in sent):
             raise Incorrect("You asked with KEYS. It stops Redis until it has seen every key.")
-        commands = sent("del", "unlink")
+        portions = [many for name, many in sent if name in ("del", "unlink")]
         left = sum(1 for _ in redis.scan_iter(match="ex4:product:*", count=1000))
         others = 100 - sum(1 for _ in redis.scan_iter(match="ex4:customer:*", count=1000))
         redis.unlink(*(f"ex4:product:{n}" for n in range(2_300)))
@@ -130,8 +131,10 @@ async def check_forget(rd: Database, forget: Callable[..., Any]) -> None:
             raise Incorrect(f"{left:,} of 2,300 keys are still there. The last portion is short.")
         if others:
             raise Incorrect(f"{others} keys are gone that do not match the pattern.")
-        if commands < 5:
-            raise Incorrect(f"2,300 keys went with {commands} command(s): more than 500 at a time.")
+        if not portions:
+            raise Incorrect("The keys are gone, but neither by DEL nor by UNLINK.")
+        if max(portions) > 500:
+            raise Incorrect(f"One command deleted {max(portions):,} keys: more than 500 at a time.")
         if count != 2_300:
             raise Incorrect(f"2,300 keys were deleted, but forget() returned {count!r}.")
         if (nothing := await forget("ex4:nothing:*")) != 0:
@@ -209,6 +212,13 @@ def check_codec(encode: Callable[..., Any], decode: Callable[..., Any]) -> None:
         if again != value or type(again) is not type(value) or repr(again) != repr(value):
             raise Incorrect(f"{value!r} came back as {again!r}.")
     raw = getattr(encode, "__wrapped__", encode)
+    alike = json.loads(encode(Decimal("1.10")))  # a customer's text may look like your tag
+    try:
+        text = raw(alike)
+    except TypeError:
+        text = ""
+    if text and type(again := decode(text)) is not type(alike):
+        raise Incorrect(f"encode() accepted {alike!r}, which came back as {again!r}.")
     for value in [("a", 1), {1: "one"}, {"rows": [(1, 2)]}, {1, 2}, object]:
         shown = repr(value) if value is not object else "a class"
         try:
@@ -251,7 +261,8 @@ async def check_put(rd: Database, put: Callable[..., Any]) -> None:
             raise Incorrect("There is no key session:ex6 after put('ex6', ...).")
         if redis.type(key) != "hash" or redis.hgetall(key) != {"code": "831077"}:
             raise Incorrect("session:ex6 should be a hash with the field code and its value.")
-        if sent("hsetex"):
+        names = [name for name, _ in sent]
+        if "hsetex" in names:
             raise Incorrect("HSETEX is new in Redis 8. It must run on 7.4.")
         redis.expire(key, 100)
         await put("ex6", "user", "7", 1200)
@@ -266,11 +277,21 @@ async def check_put(rd: Database, put: Callable[..., Any]) -> None:
             if not (50 <= limits[0] <= 60 and 1190 <= limits[1] <= 1200):
                 raise Incorrect(f"The fields' limits are {limits} s; they should be [60, 1200].")
             await put("ex6", "code", "831078", 60)
-        if not sent("multi", "eval", "evalsha"):
+        in_script = "hset" not in names and ("eval" in names or "evalsha" in names)
+        begin, end = ("multi", "exec") if "multi" in names and "exec" in names else ("", "")
+        inside = names[names.index(begin) : names.index(end)] if begin else []
+        if not in_script and not inside:
             raise Incorrect(
                 "The commands went one by one. After a crash in between, the code would be valid "
                 "for ever. Use client.pipeline(transaction=True)."
             )
+        kinds = [
+            {"hset", "hmset"},
+            {"hexpire", "hpexpire", "hexpireat", "hpexpireat"},
+            {"expire", "pexpire", "expireat", "pexpireat"},
+        ]
+        if inside and not all(kind & set(inside) for kind in kinds):
+            raise Incorrect("There is a transaction, but not all three commands are inside it.")
         redis.delete(key)
 
 
@@ -339,6 +360,15 @@ SOLUTION_7 = changed(
     'older value."""\n    return ...\n',
     f'older value."""\n{INVALIDATE_7}',
 )
+TWO_7 = """\
+    await client.delete(key)
+    await client.delete(f"lease:{key}")
+    flights.pop(key, None)
+"""
+EARLY_7 = """\
+    flights.pop(key, None)
+    await client.delete(key, f"lease:{key}")
+"""
 STORES_7 = 'await client.eval(STORE, 2, key, f"lease:{key}", token, json.dumps(value), left)'
 
 
@@ -410,6 +440,8 @@ async def check_promise(
     if shelf.runs != 1:
         raise Incorrect("A value that was just loaded is not in the cache: load() ran again.")
     await check_change(shelf, ask, key, invalidate)
+    await check_overtaken(rd, shelf, ask, key, invalidate)
+    await check_invalidation(shelf, ask, key, get, invalidate)
     await check_age(rd, shelf, ask, key, invalidate)
     shelf.error = OSError("the database is away")
     await invalidate(key)
@@ -463,6 +495,139 @@ async def check_change(
         raise Incorrect(
             "A load from before the change stored its old value after the invalidation. Let it "
             "store only while it has its lease, and let invalidate() delete the lease."
+        )
+
+
+async def check_overtaken(
+    rd: Database, shelf: Shelf, ask: Callable[..., Any], key: str, invalidate: Callable[..., Any]
+) -> None:
+    """Let a load end while a newer one runs: it must not store, nor end the newer one's flight."""
+    await invalidate(key)
+    early_gate = shelf.gate = asyncio.Event()
+    early = ask(1)
+    await shelf.started(shelf.runs + 1, early)
+    shelf.version, late_gate = shelf.version + 1, asyncio.Event()
+    await invalidate(key)
+    shelf.gate = late_gate
+    late = ask(1)
+    await shelf.started(shelf.runs + 1, late)
+    early_gate.set()
+    await ended(early, "A call during which the value was invalidated")
+    with rd.connect() as redis:
+        stored = redis.exists(key)
+    runs = shelf.runs
+    late += ask(1)
+    await asyncio.wait(late[1:], timeout=0.1)
+    late_gate.set()
+    await ended(late, "A call after invalidate()")
+    if stored:
+        raise Incorrect(
+            "A load from before the change stored its value although another call has the lease "
+            "now. Each call needs a token of its own."
+        )
+    if shelf.runs > runs:
+        raise Incorrect(
+            "An old flight ended and took the newer one out of `flights`, so that a third load "
+            "began. A flight may take out only itself."
+        )
+
+
+role: ContextVar[str] = ContextVar("role", default="")  # whose commands these are
+
+
+@contextmanager
+def network(**hooks: Callable[[], Awaitable[None]]) -> Iterator[None]:
+    """Make Redis far away for some: await a hook before a role's command goes, or its answer comes.
+
+    Args:
+        hooks: what to await, by "<role>_sends" or "<role>_reads".
+    """
+    from redis.asyncio.connection import AbstractConnection as Connection
+
+    names = {"send_packed_command": "sends", "read_response": "reads"}
+    before = {name: getattr(Connection, name) for name in names}
+
+    def delayed(name: str) -> Callable[..., Any]:
+        async def call(*args: Any, **options: Any) -> Any:
+            if hook := hooks.get(f"{role.get()}_{names[name]}"):
+                await hook()
+            return await before[name](*args, **options)
+
+        return call
+
+    for name in names:
+        setattr(Connection, name, delayed(name))
+    try:
+        yield
+    finally:
+        for name, method in before.items():
+            setattr(Connection, name, method)
+
+
+async def acting(who: str, doing: Awaitable[Any]) -> Any:
+    """Await something as a role."""
+    role.set(who)
+    return await doing
+
+
+async def check_invalidation(
+    shelf: Shelf, ask: Callable[..., Any], key: str, get: Any, invalidate: Callable[..., Any]
+) -> None:
+    """Let a reader come between the steps of invalidate()."""
+    # A load from before the change ends just before the second command of invalidate().
+    await invalidate(key)
+    shelf.gate, commands = asyncio.Event(), 0
+    loading = ask(1)
+    await shelf.started(shelf.runs + 1, loading)
+    shelf.version += 1
+
+    async def second_command() -> None:
+        nonlocal commands
+        commands += 1
+        if commands > 1:
+            shelf.gate.set()
+            await asyncio.wait(loading, timeout=2)
+
+    with network(writer_sends=second_command):
+        await asyncio.create_task(acting("writer", invalidate(key)))
+    shelf.gate.set()
+    await ended(loading, "A call during which the value was invalidated")
+    if await ended(ask(1), "A call") != [{"version": shelf.version}]:
+        raise Incorrect(
+            "Between two commands of invalidate() a load put its old value back. "
+            "Delete the value and the lease with one command."
+        )
+    # A reader begins before the first command, and Redis' answer, the old value, is late.
+    shelf.version += 1
+    asked, answer = asyncio.Event(), asyncio.Event()
+    readers: list[asyncio.Task[Any]] = []
+
+    async def first_command() -> None:
+        if not readers:
+            reading = acting("reader", get(key, shelf.load, 60))
+            readers.append(asyncio.create_task(reading))
+            await asyncio.wait(
+                [*readers, asyncio.create_task(asked.wait())],
+                timeout=2,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+
+    async def late_answer() -> None:
+        asked.set()
+        await answer.wait()
+
+    with network(writer_sends=first_command, reader_reads=late_answer):
+        await asyncio.create_task(acting("writer", invalidate(key)))
+        late = ask(1)
+        await asyncio.wait(late, timeout=0.2)
+        answer.set()
+        asked.set()
+        values = await ended(late, "A call after invalidate()")
+        await ended(readers, "A call during invalidate()")
+    if values != [{"version": shelf.version}]:
+        raise Incorrect(
+            "While invalidate() waited for Redis, a new flight began and read the old value, and "
+            "a later call joined it. Forget the flight after the deletion, not before."
         )
 
 
@@ -535,7 +700,7 @@ EXERCISES: list[Exercise] = [
             "After the loop there may be keys left in the list, or none.",
         ],
         wrong=[
-            (STARTER_4.replace("    return ...\n", ONE_DEL_4), "more than 500"),
+            (STARTER_4.replace("    return ...\n", ONE_DEL_4), "deleted 2,300"),
             (STARTER_4.replace("    return ...\n", KEYS_4), "You asked with KEYS"),
             (
                 changed(
@@ -545,6 +710,7 @@ EXERCISES: list[Exercise] = [
             ),
             (changed(SOLUTION_4, "    if keys:\n        deleted", "    deleted"), "raised"),
             (changed(SOLUTION_4, "deleted += await", "await"), "returned 0"),
+            (changed(SOLUTION_4, "len(keys) == 500", "len(keys) > 500"), "deleted 501 keys"),
         ],
         praise="Nobody else notices. That is the whole point.",
     ),
@@ -624,6 +790,14 @@ EXERCISES: list[Exercise] = [
                 "it should be 1800",
             ),
             (changed(SOLUTION_6, "transaction=True", "transaction=False"), "one by one"),
+            (
+                changed(
+                    SOLUTION_6,
+                    '        steps.hset(f"session:{session}", field, value)\n',
+                    '        await client.hset(f"session:{session}", field, value)\n',
+                ),
+                "not all three commands",
+            ),
             (changed(SOLUTION_6, 'f"session:{session}"', "session"), "There is no key"),
             (
                 changed(SOLUTION_6, "seconds, field", "1800, field"),
@@ -663,6 +837,18 @@ EXERCISES: list[Exercise] = [
                 "older than 60 s",
             ),
             (changed(SOLUTION_7, ", 'PX', ARGV[3])", ")"), "The value has no TTL"),
+            (changed(SOLUTION_7, "secrets.token_hex(8)", '"x"'), "a token of its own"),
+            (
+                changed(
+                    SOLUTION_7,
+                    "            if flights.get(key) is flight:\n"
+                    "                del flights[key]\n",
+                    "            flights.pop(key, None)\n",
+                ),
+                "third",
+            ),
+            (changed(SOLUTION_7, INVALIDATE_7, TWO_7), "with one command"),
+            (changed(SOLUTION_7, INVALIDATE_7, EARLY_7), "after the deletion"),
             (changed(SOLUTION_7, ", nx=True, px=10_000", ", nx=True"), "would stay in Redis"),
         ],
         praise="No read of the history is too old. That is a cache that can be trusted.",

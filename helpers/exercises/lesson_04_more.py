@@ -1,4 +1,4 @@
-"""Exercises of lesson 04's later sections: a breaker, expiry, the size of a cache."""
+"""Exercises of lesson 04's later sections: a breaker, expiry, a cache's size, a token bucket."""
 
 from __future__ import annotations
 
@@ -79,6 +79,7 @@ async def crowd(breaker: Any, asked: Asked) -> tuple[int, int, list[Any]]:
 async def check_breaker(Breaker: type[Any]) -> None:
     """Answers, a failure, the quiet time, one scout that fails, one that succeeds."""
     from redis.exceptions import ConnectionError as Away
+    from redis.exceptions import TimeoutError as Late
 
     with running("Your class"):
         breaker = Breaker(1)
@@ -127,6 +128,20 @@ async def check_breaker(Breaker: type[Any]) -> None:
                 f"The first call succeeded, but only {count} of the next 20 asked. "
                 "Close the breaker."
             )
+        if await breaker.call(Asked(Late("no answer"))) is not None:
+            raise Incorrect("ask() ran into a timeout; call(ask) should return None.")
+        await asyncio.sleep(1.05)
+        good.gate.clear()
+        scout = asyncio.ensure_future(breaker.call(good))
+        await asyncio.sleep(0)
+        scout.cancel()
+        await asyncio.wait([scout], timeout=1)
+        good.gate.set()
+        await asyncio.sleep(1.05)
+        if await breaker.call(good) != "found":
+            raise Incorrect(
+                "The one who went first was cancelled, and a cooldown later still nobody asks."
+            )
 
 
 LOCKED_8 = """\
@@ -140,6 +155,23 @@ LOCKED_8 = """\
             except redis.RedisError:
                 self.until = time.monotonic() + self.cooldown
 """
+# A flag that says who goes first; nobody takes it back when that call is cancelled.
+FLAG_8 = """\
+        if time.monotonic() < self.until or getattr(self, "scouting", False):
+            return None
+        self.scouting = self.until > 0
+        try:
+            value = await ask()
+        except redis.RedisError:
+            self.until, self.scouting = time.monotonic() + self.cooldown, False
+            return None
+        except Exception:
+            self.scouting = False
+            raise
+        self.until, self.scouting = 0, False
+        return value
+"""
+
 # Exercise 9: renew early.
 
 
@@ -232,7 +264,7 @@ async def check_renewing(rd: Database, renewing: Callable[..., Any]) -> None:
                 "nearly all should."
             )
         # Half of them would renew: 200 throws, where 50 to 150 are more than seven deviations.
-        found = await count(left=600, took=866, times=200)
+        found = await count(left=60, took=86.6, times=200)
         if not 50 <= found <= 150:
             raise Incorrect(
                 f"{found} of 200 callers renewed; the formula says about 100. New dice for each."
@@ -281,9 +313,125 @@ def check_ratio(rd: Database, hit_ratio: Callable[..., Any]) -> None:
             raise Incorrect(f"{hits} hits and {misses} misses came in between, not {found!r}.")
     if (found := hit_ratio(infos[1], infos[1])) is not None:
         raise Incorrect(f"Nothing was looked up in between: None, not {found!r}.")
-    for before, after in [(infos[3], infos[0]), (infos[2], infos[0])]:
-        if (found := hit_ratio(before, after)) is not None:
-            raise Incorrect(f"The counters went down, so Redis was restarted: None, not {found!r}.")
+    if (found := hit_ratio(infos[3], infos[0])) is not None:
+        raise Incorrect(f"The counters went down, so Redis was restarted: None, not {found!r}.")
+    begin = {"keyspace_hits": 100, "keyspace_misses": 100}
+    for change in ({"keyspace_hits": 7}, {"keyspace_misses": 7}):
+        after = {"keyspace_hits": 130, "keyspace_misses": 130} | change
+        if (found := hit_ratio(begin, after)) is not None:
+            raise Incorrect(
+                f"From {begin} to {after}: one counter is smaller than before, so both began "
+                f"anew: None, not {found!r}."
+            )
+
+
+# Exercise 11: a report costs five.
+
+STARTER_11 = '''
+TAKE = """
+    local now, size = tonumber(ARGV[1]), tonumber(ARGV[2])
+    local rate, cost = tonumber(ARGV[3]), tonumber(ARGV[4])
+    return nil  -- your lines go here
+"""
+
+
+async def take(key, now, size, rate, cost):
+    """Return 0 when cost tokens were taken, or the milliseconds to wait, or -1."""
+    return await client.eval(TAKE, 1, key, now, size, rate, cost)
+
+
+await ex11.check()
+'''
+LINES_11 = """\
+    if cost > size then return -1 end
+    local found = redis.call('HMGET', KEYS[1], 'tokens', 'at')
+    local tokens, at = tonumber(found[1] or size), tonumber(found[2] or now)
+    tokens = math.min(size, tokens + (now - at) * rate / 1000)
+    local wait = 0
+    if tokens >= cost then tokens = tokens - cost
+    else wait = math.ceil((cost - tokens) * 1000 / rate) end
+    redis.call('HSET', KEYS[1], 'tokens', tokens, 'at', now)
+    redis.call('PEXPIRE', KEYS[1], math.ceil(size * 1000 / rate))
+    return wait
+"""
+SOLUTION_11 = changed(STARTER_11, "    return nil  -- your lines go here\n", LINES_11)
+
+
+async def check_take(rd: Database, take: Callable[..., Any]) -> None:
+    """A crowd, the wait that is told, a caller who asks all the time, a long rest, a large cost."""
+    key = "ex11:key"
+    with rd.connect() as redis:
+
+        async def ask(now: int, cost: int, rate: float = 1) -> int:
+            found = await take(key, now, 10, rate, cost)
+            if found is None:
+                raise NotAttempted("The script returns nothing yet.")
+            if not isinstance(found, int):
+                raise Incorrect(f"take() should return a whole number; it returned {found!r}.")
+            return found
+
+        async def empty(rate: float = 1) -> None:
+            redis.delete(key)
+            if found := await ask(0, 10, rate):
+                raise Incorrect(f"A new bucket holds 10 tokens; for 10 the answer is {found:,}.")
+
+        redis.delete(key, "ex11:other")
+        answers = await asyncio.gather(*(ask(0, 1) for _ in range(30)))
+        if answers.count(0) != 10:
+            raise Incorrect(f"Of 30 requests at once {answers.count(0)} passed; 10 tokens are in.")
+        if not redis.exists(key):
+            raise Incorrect("Nothing is stored under KEYS[1].")
+        if (left := redis.pttl(key)) == -1:
+            raise Incorrect("The key has no TTL: every caller's bucket would stay for ever.")
+        if left < 8_000:
+            raise Incorrect(
+                f"The key of an empty bucket ends in {left:,} ms, and then the bucket is full. It "
+                "would be full after 10,000 ms."
+            )
+        if await take("ex11:other", 0, 10, 1, 1) != 0:
+            raise Incorrect("Another key is limited too. Use KEYS[1].")
+        for rate, cost in [(1, 5), (3, 1), (0.5, 3), (7, 10)]:
+            await empty(rate)
+            wait = await ask(0, cost, rate)
+            if wait <= 0:
+                raise Incorrect(f"The bucket is empty, but for {cost} the answer is {wait:,}.")
+            if await ask(wait - 1, cost, rate) == 0:
+                raise Incorrect(
+                    f"At {rate} tokens a second the wait for {cost} is {wait:,} ms, but the "
+                    "request passed a millisecond earlier."
+                )
+            await empty(rate)
+            again = await ask(wait, cost, rate), await ask(wait, cost, rate)
+            if again[0]:
+                raise Incorrect(
+                    f"At {rate} tokens a second the wait for {cost} is {wait:,} ms. After that "
+                    f"time the request was refused: {again[0]:,} ms more."
+                )
+            if again[1] == 0:
+                raise Incorrect(
+                    f"At {rate} tokens a second, {wait:,} ms after the bucket was empty, {cost} "
+                    "were taken twice. Is a refused request told 0 because you round down?"
+                )
+        await empty()
+        for now in range(100, 5_000, 100):
+            if await ask(now, 5) == 0:
+                raise Incorrect(f"After {now:,} ms there are not yet 5 tokens, but 5 were taken.")
+        wait = await ask(5_000, 5)
+        if wait > 1 or (wait == 1 and await ask(5_001, 5)):  # a sum of fractions may fall short
+            raise Incorrect(
+                "Who asks for 5 tokens ten times a second should get them after 5 s, and is told "
+                f"to wait {wait:,} ms more. A refused request costs nothing, and a part of a token "
+                "is not lost."
+            )
+        await empty()
+        if await ask(3_600_000, 10) or await ask(3_600_000, 1) == 0:
+            raise Incorrect("After an hour's rest 10 tokens may be taken, and not one more.")
+        redis.delete(key)
+        if (found := await ask(0, 11)) != -1:
+            raise Incorrect(f"A bucket of 10 never holds 11 tokens: -1, not {found:,}.")
+        if await ask(0, 10) != 0:
+            raise Incorrect("A request that can never pass took tokens from others.")
+        redis.delete(key, "ex11:other")
 
 
 EXERCISES: list[Exercise] = [
@@ -311,6 +459,11 @@ EXERCISES: list[Exercise] = [
             ),
             (changed(SOLUTION_8, "except redis.RedisError", "except Exception"), "is a bug"),
             (changed(SOLUTION_8, BODY_8, LOCKED_8), "waited in line"),
+            (
+                changed(SOLUTION_8, "redis.RedisError", "redis.ConnectionError"),
+                "raised TimeoutError",
+            ),
+            (changed(SOLUTION_8, BODY_8, FLAG_8), "was cancelled"),
         ],
         praise="One caller finds out for all, when Redis goes and when it comes back.",
     ),
@@ -342,6 +495,7 @@ EXERCISES: list[Exercise] = [
                 "200 of 200 callers renewed",
             ),
             (changed(SOLUTION_9, "time.monotonic() - started", "0"), '"took" is 0'),
+            (changed(SOLUTION_9, "early(left,", "early(ttl,"), ": 0 of 200 callers"),
         ],
         praise="One caller pays now and then, and nobody else waits.",
     ),
@@ -371,7 +525,59 @@ EXERCISES: list[Exercise] = [
             ),
             (changed(SOLUTION_10, " or hits + misses == 0", ""), "ZeroDivisionError"),
             (changed(SOLUTION_10, "hits < 0 or misses < 0 or ", ""), "The counters went down"),
+            (changed(SOLUTION_10, "misses < 0 or ", ""), "began anew"),
         ],
         praise="A graph of this, minute by minute, is the first to look at when the shop is slow.",
+    ),
+    Exercise(
+        number=11,
+        title="A report costs five",
+        prompt="Write a token bucket whose requests cost more than one token.",
+        setup=section("h"),
+        starter=STARTER_11,
+        solution=SOLUTION_11,
+        check=check_take,
+        hints=[
+            "Start from BUCKET: read, refill, compare, write. `rate` is in seconds here, `now` in "
+            "milliseconds.",
+            "When it is refused, (cost - tokens) are missing. How many milliseconds does the rate "
+            "need for them? Round up: math.ceil.",
+            "Store the tokens as they are, parts and all. The TTL: as long as an empty bucket "
+            "needs to be full.",
+        ],
+        wrong=[
+            (STARTER_11.replace("return nil  -- your", "return 0  -- your"), "30 passed"),
+            (changed(SOLUTION_11, "math.ceil((cost", "math.floor((cost"), "twice."),
+            (
+                changed(
+                    SOLUTION_11,
+                    "(now - at) * rate / 1000)",
+                    "math.floor((now - at) * rate / 1000))",
+                ),
+                "lost.",
+            ),
+            (
+                changed(
+                    SOLUTION_11,
+                    "math.min(size, tokens + (now - at) * rate / 1000)",
+                    "tokens + (now - at) * rate / 1000",
+                ),
+                "rest",
+            ),
+            (changed(SOLUTION_11, "    if cost > size then return -1 end\n", ""), "-1, not"),
+            (
+                changed(
+                    SOLUTION_11,
+                    "    redis.call('PEXPIRE', KEYS[1], math.ceil(size * 1000 / rate))\n",
+                    "",
+                ),
+                "would stay for ever",
+            ),
+            (
+                changed(SOLUTION_11, "math.ceil(size * 1000 / rate))", "1000)"),
+                "and then the bucket",
+            ),
+        ],
+        praise="Two numbers for each caller, and a price for everything.",
     ),
 ]
