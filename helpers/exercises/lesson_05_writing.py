@@ -135,12 +135,17 @@ def check_keep(mg: Database, keep: Callable[[Change], Any]) -> None:
 def story(live: Live) -> None:
     """Change one thing at a time, so that a reason can say which; count the writes."""
     with live.live.watch(max_await_time_ms=100) as writes:
-        first = live.insert("purchase", 500)
+        first, beginning = live.insert("purchase", 500), live.row()["token"]
         view = live.insert("page_view", 70)
         handled = live.run(2)
         if live.row().get("cents") == 0:
             raise NotAttempted("After a purchase of 500 cents, `cents` is still 0.")
         live.compare("After a purchase and a view")
+        if live.row().get("token") == beginning:
+            raise Incorrect(
+                "The document's `token` is still the first one. When the program comes back, it "
+                "gets the same changes once more and counts them again."
+            )
         live.insert("purchase", 250)
         handled += live.run()
         live.compare("After the program was started again, and a purchase came")
@@ -295,7 +300,7 @@ EXERCISES = [
             (changed(SOLUTION_9, ONE_UPDATE_9, TWO_UPDATES_9), "led to 8 writes"),
             (
                 changed(SOLUTION_9, ', "$set": {"token": change["_id"]}', ""),
-                "started again, and a purchase came",
+                "`token` is still the first one",
             ),
             (
                 changed(SOLUTION_9, 'change["fullDocumentBeforeChange"]', 'change["fullDocument"]'),
