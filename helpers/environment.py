@@ -169,7 +169,7 @@ def complete(again: bool) -> None:
                 node.install(sys.executable)
     except OSError as problem:
         print(
-            f"Lesson 03's npm packages cannot be installed in {node.FOLDER}: {problem.strerror}. "
+            f"The lessons' npm packages cannot be installed in {node.FOLDER}: {problem.strerror}. "
             "Copy the course to a folder that you can write to, or let its owner run "
             f"{node.command(sys.executable)}. All other lessons work without them.",
             file=sys.stderr,

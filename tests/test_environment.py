@@ -370,12 +370,12 @@ def unreachable(course: Course) -> dict[str, str]:
 
 
 def prisma(course: Course) -> Path:
-    return course.venv / "node" / "node_modules" / "prisma" / "package.json"
+    return course.venv / "node" / "03" / "node_modules" / "prisma" / "package.json"
 
 
 def test_npm_packages_are_installed_once(node_course: Course) -> None:
     """And again when the lock file has changed; it names no registry and is not written to."""
-    project = node_course.root / "notebooks" / node.PROJECT.name
+    project = node_course.root / "notebooks" / node.projects()["05"].name
     lock = project / "package-lock.json"
     text = lock.read_text()
     assert "http" not in text
@@ -397,8 +397,8 @@ def test_npms_registry_cannot_be_reached(node_course: Course) -> None:
     messages = node_course.build()
     said = [line for line in messages.splitlines() if "npm" in line]
     assert said == [
-        "Lesson 03's packages could not be installed from npm's registry: npm says code "
-        "ECONNREFUSED. All other lessons work without them. To try again: `make env`."
+        "The npm packages of lessons 03 and 05 could not be installed from npm's registry: npm "
+        "says code ECONNREFUSED. All other lessons work without them. To try again: `make env`."
     ]
     assert node_course.has("psutil")
     source = "from helpers import node; print(node.problem())"
@@ -435,7 +435,7 @@ def test_in_an_environment_of_ones_own(course: Course) -> None:
         return answer.strip()
 
     step = f'`make env LAB_ENV=current PYTHON="{sys.executable}"`'
-    assert problem() == f"Lesson 03's npm packages are not installed yet: {step} does it."
+    assert problem() == f"The npm packages of this lesson are not installed yet: {step} does it."
     assert course.run("reset").stderr.startswith("Which lesson?")  # it runs no lesson: no npm
     assert not course.venv.exists()
     assert (
@@ -461,7 +461,7 @@ def test_an_environment_of_ones_own_in_a_course_of_somebody_else(course: Course)
 def test_an_interrupted_npm(node_course: Course) -> None:
     """SIGKILL while npm works; the next command completes the packages."""
     first = node_course.start("env")
-    until((node_course.venv / "node" / "package-lock.json").exists, 60, "npm's start")
+    until((node_course.venv / "node" / "03" / "package-lock.json").exists, 60, "npm's start")
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate()
     assert not (node_course.venv / "node" / "installed").exists()

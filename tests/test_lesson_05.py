@@ -14,6 +14,7 @@ import nbformat
 import pytest
 
 from helpers import lab, regression, shop
+from helpers.errors import LabError
 from helpers.paths import NOTEBOOKS
 
 FOLDER = NOTEBOOKS / "05_mongodb_analytics_pipeline"
@@ -31,8 +32,13 @@ def final(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.fixture(scope="module")
-def db() -> Iterator[Any]:
-    with lab.mongodb("95").connect(tzinfo=UTC) as client:
+def mg() -> Any:
+    return lab.mongodb("95")
+
+
+@pytest.fixture(scope="module")
+def db(mg: Any) -> Iterator[Any]:
+    with mg.connect(tzinfo=UTC) as client:
         db = client.get_default_database()
         shop.insert_events(db.events, 1_500, customers=60, per_day=60)
         db.events.insert_many(event(7, "purchase", day) for day in (0, 1, 2, 3))
@@ -166,6 +172,41 @@ def test_the_published_file_is_the_notebooks_pipeline() -> None:
     file["client"] = {"analytics": Analytics()}
     file["get_user_engagement_stats"](names["start"], names["end"])
     assert asked == names["published"]
+
+
+def test_the_published_javascript(mg: Any, db: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its scores are the loops' wrong ones; its summary begins when somebody reads the cursor."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    javascript = __import__("javascript").javascript
+    text = (FOLDER / "published.js").read_text(encoding="utf-8")
+    address = "process.env.MONGODB_URL, { monitorCommands: true }"
+    program = text.replace("'mongodb://localhost:27017'", address)
+    program = program.replace("client.db('analytics')", "client.db()")
+    start, end = shop.OPENING, shop.OPENING + timedelta(days=3)
+    kinds: dict[int, Counter[str]] = defaultdict(Counter)
+    for e in db.events.find():
+        if start <= e["timestamp"] <= end and e["eventType"] in WEIGHTS:
+            kinds[e["userId"]][e["eventType"]] += 1
+    call = f"getUserEngagementStats('{start.isoformat()}', '{end.isoformat()}')"
+    rows, sent = javascript(mg, program, call)
+    assert sent == ["aggregate"]
+    assert {row["userId"]: (row["engagementScore"], row["totalEvents"]) for row in rows} == {
+        user: (sum(WEIGHTS[k] for k in n), n.total()) for user, n in kinds.items()
+    }
+    reads = program.replace("  ])\n}", "  ]).toArray()\n}")
+    db.daily_stats.drop()
+    for source, commands in ((program, []), (reads, ["aggregate"])):
+        assert javascript(mg, source, "updateDailyStats(new Date('2025-03-24'))")[1] == commands
+        assert bool(db.daily_stats.count_documents({})) == bool(commands)
+    db.daily_stats.drop()
+    with pytest.raises(LabError, match="ReferenceError: nothing is not defined"):
+        javascript(mg, program, "nothing()")
+
+
+def test_no_registry_is_named() -> None:
+    text = (FOLDER / "package-lock.json").read_text(encoding="utf-8")
+    assert "http" not in text
+    assert '"integrity"' in text
 
 
 def test_cells_for_mongodb_itself_run_only_there(db: Any) -> None:

@@ -9,7 +9,15 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from helpers import shop
-from helpers.exercises import Database, Exercise, Incorrect, NotAttempted, changed, lesson_05_deeper
+from helpers.exercises import (
+    Database,
+    Exercise,
+    Incorrect,
+    NotAttempted,
+    changed,
+    lesson_05_deeper,
+    lesson_05_writing,
+)
 from helpers.exercises.lesson_05_pipelines import (
     KINDS,
     Rows,
@@ -506,4 +514,5 @@ EXERCISES = [
         praise="New, late and deleted events: one function for all, safe to run again.",
     ),
     *lesson_05_deeper.EXERCISES,
+    *lesson_05_writing.EXERCISES,
 ]

