@@ -1,9 +1,9 @@
 """Alembic's commands for the notebook: what `alembic upgrade head` does, on a lesson's database.
 
-    upgrade(pg, "published")               # the revisions in published/versions
-    upgrade(pg, "migrations", to="002")    # those of the folder migrations, up to 002
-    print_upgrade("002")                   # the function upgrade() of that revision
-    process = start(pg, "003")             # the command line, as a process of its own
+upgrade(pg, "published")               # the revisions in published/versions
+upgrade(pg, "migrations", to="002")    # those of the folder migrations, up to 002
+print_upgrade("002")                   # the function upgrade() of that revision
+process = start(pg, "003")             # the command line, as a process of its own
 """
 
 import io
