@@ -2,7 +2,7 @@
 
 upgrade(pg, "published")               # the revisions in published/versions
 upgrade(pg, "migrations", to="002")    # those of the folder migrations, up to 002
-print_upgrade("002")                   # the function upgrade() of that revision
+print_upgrade("002")                   # what that revision does
 process = start(pg, "003")             # the command line, as a process of its own
 """
 
@@ -42,7 +42,8 @@ def start(pg, to):
 
 
 def print_upgrade(revision):
-    """Print the function upgrade of a revision in the folder migrations."""
+    """Print what a revision in the folder migrations does, without its head and its downgrade."""
     [path] = (HERE / "migrations" / "versions").glob(f"{revision}_*.py")
     text = path.read_text()
-    print(text[text.index("def upgrade") : text.index("def downgrade")].rstrip(), end="\n\n")
+    _, _, body = text[: text.index("def downgrade")].partition("down_revision = ")
+    print(body.partition("\n")[2].strip(), end="\n\n")
