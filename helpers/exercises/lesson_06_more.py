@@ -49,7 +49,8 @@ FUNCTION_10 = '''
 '''
 SOLUTION_10 = "\nimport time\n" + STARTER_10.replace("    ...\n", FUNCTION_10.lstrip("\n"))
 HELD_10 = (700, 3100)
-PATIENCE = 2.5  # seconds without progress, although rows are free
+PATIENCE = 2.5, 15  # seconds without progress, when it waits for the holder, and in any case
+BEHIND_10 = "SELECT %s = ANY (pg_blocking_pids(%s))"
 FREE_10 = "SELECT count(*) FROM ex10_users WHERE plan IS NULL AND id <> ALL (%s)"
 
 
@@ -85,7 +86,7 @@ def check_none_left(pg: Database, backfill: Callable[..., object]) -> None:
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
         try:
-            free = _fill_the_others(observer, thread)
+            free = _fill_the_others(observer, thread, holder.info.backend_pid, pid)
             holder.rollback()
             thread.join(10)
             ended = not thread.is_alive()
@@ -99,20 +100,21 @@ def check_none_left(pg: Database, backfill: Callable[..., object]) -> None:
         _judge_plans(observer, free, ended, before)
 
 
-def _fill_the_others(observer: Any, thread: threading.Thread) -> int:
+def _fill_the_others(observer: Any, thread: threading.Thread, *pids: int) -> int:
     """Return how many free rows are empty, when there are none any more or the thread ended."""
-    free, since = -1, time.monotonic()
+    free, since, behind = -1, time.monotonic(), False
     while True:
         alive = thread.is_alive()
         (found,) = observer.execute(FREE_10, [list(HELD_10)]).fetchone()
         if not found or not alive:
             return int(found)
         if found != free:
-            free, since = found, time.monotonic()
-        if time.monotonic() - since > PATIENCE:
+            free, since, behind = found, time.monotonic(), False
+        behind = behind or observer.execute(BEHIND_10, pids).fetchone() == (True,)
+        if time.monotonic() - since > PATIENCE[not behind]:
+            why = "it stands behind a row that somebody holds" if behind else "what does it do"
             raise Incorrect(
-                f"For {PATIENCE} s nothing was filled, although {free:,} empty rows are free. Your "
-                "function stands behind a row that somebody holds."
+                f"Your function fills nothing, although {free:,} empty rows are free: {why}."
             )
         time.sleep(0.02)
 
@@ -229,7 +231,7 @@ EXERCISES = [
             "NULL is not 0, pause and begin again.",
         ],
         wrong=[
-            (changed(SOLUTION_10, " SKIP LOCKED", ""), "stands behind a row"),
+            (changed(SOLUTION_10, " SKIP LOCKED", ""), "stands behind a row that"),
             (changed(SOLUTION_10, "    while left:", "    for _ in range(1):"), "Come back"),
             (
                 changed(SOLUTION_10, "1, 5001, 1000", "1, 5001, 5000", "+ 999", "+ 4999"),
