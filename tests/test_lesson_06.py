@@ -107,3 +107,13 @@ def test_traffic_that_cannot_start_says_so(pg: Any) -> None:
         traffic.Traffic(pg, settings="SET no = 1"),
     ):
         pass
+
+
+def test_one_transaction_differs_from_the_published_one_as_the_lesson_says() -> None:
+    before, after = (
+        set((FOLDER / "published" / part / "001_add_verified_column.py").read_text().splitlines())
+        for part in ("with_id", "one_transaction")
+    )
+    assert [line.strip() for line in before - after] == ['f"LIMIT {batch_size}"']
+    new = 'f"AND id > {offset} AND id <= {offset + batch_size}"'
+    assert [line.strip() for line in after - before] == [new]

@@ -17,6 +17,7 @@ from helpers.exercises import (
     NotAttempted,
     end_uncommitted,
     lesson_06_deeper,
+    lesson_06_more,
     look,
     running,
 )
@@ -378,4 +379,5 @@ EXERCISES = [
         praise="Kill it wherever you like: the next run goes on where this one stopped.",
     ),
     *lesson_06_deeper.EXERCISES,
+    *lesson_06_more.EXERCISES,
 ]

@@ -435,6 +435,18 @@ def prepare_addresses(pg: Database) -> None:
         connection.execute("ANALYZE ex9_users")
 
 
+def _end_import(pg: Database, importing: Any, migrated: threading.Event) -> None:
+    """Commit when a session has waited for the import for 1.5 s, or the migration is over."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
+    deadline = time.monotonic() + 10
+    with look(pg) as observer:
+        while not migrated.wait(0.02) and time.monotonic() < deadline:
+            if observer.execute(waiting, [importing.info.backend_pid]).fetchone() != (0,):
+                migrated.wait(1.5)
+                break
+    importing.commit()
+
+
 def check_migrate(pg: Database, migrate: Callable[..., object]) -> None:
     """Migrate under traffic and beside an open import; look at what both sides got."""
     prepare_addresses(pg)
@@ -444,16 +456,19 @@ def check_migrate(pg: Database, migrate: Callable[..., object]) -> None:
         importing.execute(
             "INSERT INTO ex9_users (email, name) VALUES ('import@example.com', 'Import')"
         )
-        end = threading.Timer(2, importing.commit)
-        end.start()
+        migrated = threading.Event()
+        end = threading.Thread(target=_end_import, args=(pg, importing, migrated), daemon=True)
         try:
             with traffic.Traffic(
                 pg, table="ex9_users", settings="SET lock_timeout = '800ms'"
             ) as app:
-                migrate(pg)
+                end.start()
+                try:
+                    migrate(pg)
+                finally:
+                    migrated.set()
+                    end.join(20)
         finally:
-            end.cancel()
-            end.join()
             importing.commit()
     with look(pg) as connection:
         if app.failed:

@@ -5,6 +5,7 @@
             ...                      # migrate
     app.failed, app.longest, app.late(0.1), app.silence, app.lost
     app.picture("What the application saw")
+    table({"the upgrade": app})
 
 Six workers, each with a connection of its own, have a request to do every 40 ms: half of them
 read a user, a quarter count a log-in, a quarter add a user. A request is due at its time, whether
@@ -104,9 +105,15 @@ class Traffic:
         """The longest time from when a request was due to its answer, in seconds."""
         return max(request["ended"] - request["due"] for request in self.log)
 
-    def late(self, seconds):
-        """How many requests took longer than this."""
-        return sum(request["ended"] - request["due"] > seconds for request in self.log)
+    def late(self, seconds, kind=""):
+        """How many requests (of this kind) took longer than this."""
+        some = [request for request in self.log if kind in ("", request["kind"])]
+        return sum(request["ended"] - request["due"] > seconds for request in some)
+
+    @property
+    def seconds(self):
+        """How long the steps took together."""
+        return sum(ended - started for _, started, ended in self.steps)
 
     @property
     def silence(self):
@@ -171,6 +178,26 @@ class Traffic:
 
         names = ", ".join(name for name, *_ in steps) or "no migration"
         return show.Picture(f"Every request over time: {title}; steps: {names}.", title, draw)
+
+
+def table(applications):
+    """Return what became of each application's requests, as a table; {name: Traffic}."""
+    import pandas as pd
+
+    rows = {
+        name: {
+            "requests": len(app.log),
+            "failed": len(app.failed),
+            "lost": app.lost,
+            "over 0.1 s": app.late(0.1),
+            "of them reads": app.late(0.1, "read"),
+            "longest, s": app.longest,
+            "silence, s": app.silence,
+            "migration, s": app.seconds,
+        }
+        for name, app in applications.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").round(2)
 
 
 def work(worker, order, begin, stop, log):
