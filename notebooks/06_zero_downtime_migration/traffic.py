@@ -200,14 +200,19 @@ def table(applications):
     return pd.DataFrame.from_dict(rows, orient="index").round(2)
 
 
-def work(worker, order, begin, stop, log):
+def work(worker, order, start, stop, log):
     """Do one worker's requests until `stop`; a request that is due is done in any case."""
     numbers = random.Random(worker)
-    connection = psycopg.connect(order["dsn"], autocommit=True, application_name="application")
-    with closing(connection):
+    try:
+        connection = psycopg.connect(order["dsn"], autocommit=True, application_name="application")
         connection.execute(order["settings"])
+    except psycopg.Error:
+        start.abort()
+        raise
+    with closing(connection):
+        start.wait()
         for count in itertools.count():
-            due = begin + count * INTERVAL + worker * INTERVAL / WORKERS
+            due = start.time + count * INTERVAL + worker * INTERVAL / WORKERS
             time.sleep(max(0, due - time.monotonic()))
             if stop.is_set() and due >= stop.time:
                 break
@@ -227,14 +232,17 @@ def work(worker, order, begin, stop, log):
 def main():
     """Be the application: orders come on stdin, and its end is the end."""
     order, log, stop = json.loads(sys.stdin.readline()), [], threading.Event()
-    begin = time.monotonic() + 0.1
-    arguments = [(worker, order, begin, stop, log) for worker in range(WORKERS)]
+    # Nobody begins before all are connected.
+    start = threading.Barrier(WORKERS + 1, lambda: setattr(start, "time", time.monotonic()), 30)
+    arguments = [(worker, order, start, stop, log) for worker in range(WORKERS)]
     threads = [threading.Thread(target=work, args=a, daemon=True) for a in arguments]
     for thread in threads:
         thread.start()
-    time.sleep(0.1 + MARGIN)
-    if not all(thread.is_alive() for thread in threads):
+    try:
+        start.wait()
+    except threading.BrokenBarrierError:
         sys.exit("A worker could not connect.")
+    time.sleep(MARGIN)
     print("ready", flush=True)
     sys.stdin.read()  # until the notebook closes it, or is gone
     stop.time = time.monotonic() + MARGIN
