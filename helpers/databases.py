@@ -71,6 +71,17 @@ class Database(ABC):
 #: For the extensions that lessons use, where they have schemas instead of databases.
 SHARED_SCHEMA = "lessons_shared"
 
+#: Which sessions hold locks in the current schema: on its tables, or on itself, as for a table
+#: that nobody else can see yet. https://www.postgresql.org/docs/17/view-pg-locks.html
+USERS_OF_THE_SCHEMA = """
+    SELECT pid
+    FROM pg_locks
+    JOIN pg_namespace n ON n.nspname = current_schema()
+    LEFT JOIN pg_class c ON c.oid = relation
+    WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND (c.relnamespace = n.oid OR classid = 'pg_namespace'::regclass AND objid = n.oid)
+"""
+
 
 class Postgres(Database):
     """A lesson's PostgreSQL database."""
@@ -158,10 +169,10 @@ class Postgres(Database):
 
         name = sql.Identifier(self.name)
         # A connection that an earlier run left over would keep the schema locked.
+        connection.execute(sql.SQL("SET search_path TO {}").format(name))
         connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_class c ON c.oid = relation"
-            " WHERE c.relnamespace = to_regnamespace(%s) AND pid <> pg_backend_pid()",
-            [f'"{self.name}"'],
+            f"SELECT pg_terminate_backend(pid) FROM ({USERS_OF_THE_SCHEMA})"
+            " WHERE pid <> pg_backend_pid()"
         )
         connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(name))
         if create:

@@ -301,6 +301,19 @@ def test_a_schema_for_each_lesson(somebody: Somebody, learner: Lab) -> None:
     program.run(TAKE["postgresql"].replace("91", "95"))
     with pytest.raises(Failed, match="UndefinedTable"):
         program.run(READ["postgresql"])
+    # Nor does a table that nobody else can see yet.
+    program.run("left = db.connect(); left.execute('CREATE TABLE new (id int)')")
+    program.run(TAKE["postgresql"].replace("91", "95"))
+    # A check ends what the lesson itself left uncommitted, and nobody else's work.
+    program.run("from helpers.exercises import end_uncommitted, uncommitted")
+    program.run("from helpers.databases import Postgres")
+    program.run("other = Postgres('96').connect(); other.execute('UPDATE t SET v = v')")
+    assert program.run("result = uncommitted(db)") is False
+    program.run("left = db.connect(); left.execute('CREATE TABLE new (id int)')")
+    assert program.run("result = uncommitted(db)") is True
+    program.run("end_uncommitted(db)")
+    assert program.run("result = uncommitted(db)") is False
+    program.run("other.commit()")
     assert learner.command("reset", "95").returncode == 0
     with somebody.postgresql() as connection:
         found = connection.execute("SELECT nspname FROM pg_namespace WHERE nspname ~ 'lesson_9'")

@@ -60,6 +60,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import psycopg
 
+from helpers.databases import USERS_OF_THE_SCHEMA
 from helpers.engines import ready
 from helpers.engines.server import Server
 from helpers.errors import LabError
@@ -229,10 +230,12 @@ def look(pg: Database) -> Iterator[psycopg.Connection[Any]]:
 # A transaction that has written has a transaction id (backend_xid). PostgreSQL reports the state
 # before the client gets its answer, so this needs no waiting.
 # https://www.postgresql.org/docs/17/monitoring-stats.html#MONITORING-PG-STAT-ACTIVITY-VIEW
-_UNCOMMITTED = """
+# Where the lesson has only a schema, other people's sessions are in the same database.
+_UNCOMMITTED = f"""
     FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid()
       AND state = 'idle in transaction' AND backend_xid IS NOT NULL
+      AND (current_schema() = 'public' OR pid IN ({USERS_OF_THE_SCHEMA}))
 """
 
 
