@@ -219,7 +219,7 @@ class Bill(declarative_base()):
     __tablename__ = "bills"
     id: Mapped[int] = mapped_column(primary_key=True)
     cents: Mapped[int]
-    receipt: Mapped[Optional[str]]
+    receipt: Mapped[str | None]
 
 
 async def pay(session, bill_id, charge):
@@ -243,7 +243,7 @@ SECOND_3 = """\
     await session.commit()
     bill.receipt = await charge(bill.cents)
     await session.flush()
-    async with AsyncSession(session.bind) as second:
+    async with async_sessionmaker(session.bind)() as second:
         await second.execute(select(Bill.cents))
     await session.commit()
     return bill.receipt
