@@ -17,6 +17,7 @@ from helpers.exercises import (
     changed,
     end_uncommitted,
     lesson_02_deeper,
+    lesson_02_more,
     look,
 )
 from helpers.exercises.lesson_02_shared import (
@@ -418,4 +419,5 @@ EXERCISES = [
         praise="Twenty callers waited for the bank at once, with a single connection.",
     ),
     *lesson_02_deeper.EXERCISES,
+    *lesson_02_more.EXERCISES,
 ]
