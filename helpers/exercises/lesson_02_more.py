@@ -222,7 +222,9 @@ async def check_for_each(pg: Database, for_each: Callable[..., Any]) -> None:
             if engine.pool.checkedout():  # type: ignore[attr-defined]
                 raise Incorrect("At the end a session is still open.")
         if alone:
-            raise Incorrect("The pool has three connections, but the items came one by one.")
+            raise Incorrect(
+                "The pool has three connections, but three items never worked at the same moment."
+            )
         if not isinstance(told, list):
             raise Incorrect(f"for_each() returned a {type(told).__name__}, not a list.")
         kinds = [repr(result) for result in told]
@@ -387,7 +389,7 @@ EXERCISES: list[Exercise] = [
         ],
         wrong=[
             (STARTER_10.replace("    return ...\n", SHARED_10), "the same session"),
-            (STARTER_10.replace("    return ...\n", IN_TURN_10), "one by one"),
+            (STARTER_10.replace("    return ...\n", IN_TURN_10), "at the same moment"),
             (changed(SOLUTION_10, ", return_exceptions=True", ""), "so did for_each()"),
             (changed(SOLUTION_10, "Session.begin()", "Session()"), "Eleven items were done"),
             (
