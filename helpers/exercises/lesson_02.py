@@ -17,6 +17,7 @@ from helpers.exercises import (
     changed,
     end_uncommitted,
     lesson_02_deeper,
+    lesson_02_more,
     look,
 )
 from helpers.exercises.lesson_02_shared import (
@@ -219,7 +220,7 @@ class Bill(declarative_base()):
     __tablename__ = "bills"
     id: Mapped[int] = mapped_column(primary_key=True)
     cents: Mapped[int]
-    receipt: Mapped[Optional[str]]
+    receipt: Mapped[str | None]
 
 
 async def pay(session, bill_id, charge):
@@ -243,7 +244,7 @@ SECOND_3 = """\
     await session.commit()
     bill.receipt = await charge(bill.cents)
     await session.flush()
-    async with AsyncSession(session.bind) as second:
+    async with async_sessionmaker(session.bind)() as second:
         await second.execute(select(Bill.cents))
     await session.commit()
     return bill.receipt
@@ -418,4 +419,5 @@ EXERCISES = [
         praise="Twenty callers waited for the bank at once, with a single connection.",
     ),
     *lesson_02_deeper.EXERCISES,
+    *lesson_02_more.EXERCISES,
 ]
