@@ -13,6 +13,7 @@ from typing import Any
 import nbformat
 import pytest
 
+from helpers import regression
 from helpers.paths import NOTEBOOKS, ROOT
 from helpers.regression import IGNORED, REAL_MONGODB, core_cells
 
@@ -194,3 +195,19 @@ def test_the_learners_modules_stay_small() -> None:
     names = ("lab", "shop", "show", "check", "sessions")
     files = [ROOT / "helpers" / f"{name}.py" for name in names]
     assert sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files) < 1000
+
+
+@pytest.mark.parametrize(
+    ("cell", "seconds", "crowd", "fails"),
+    [(1, 4, 1, False), (1, 11, 1, True), (5, 121, 1, True), (1, 11, 3, False)],
+)
+def test_a_slow_notebook_fails_the_run_unless_the_machine_is_crowded(
+    monkeypatch: pytest.MonkeyPatch, cell: int, seconds: float, crowd: float, fails: bool
+) -> None:
+    name = "00_start_here.ipynb"
+    monkeypatch.setenv("LAB_ENGINE", "embedded")
+    monkeypatch.setattr(regression, "_seconds", {name: {0: 1.0, cell: seconds}})
+    monkeypatch.setattr(regression, "_crowd", {name: crowd})
+    lines = list(regression.slow_parts())
+    assert any(beyond for _, beyond in lines) is fails
+    assert ("beside others" in lines[0][0]) is (crowd > regression.CROWD)
