@@ -148,6 +148,12 @@ fair = [
 
 ex2.check()
 """
+TWO_WEEKS_2 = changed(
+    SOLUTION_2,
+    '"purchase"]}}},\n',
+    '"purchase"]}}},\n'
+    '    {"$match": {"timestamp": {"$lte": shop.OPENING + timedelta(days=14)}}},\n',
+)
 CAP_ALL_2 = """
 weight = {
     "$switch": {
@@ -209,6 +215,9 @@ def compare_fair(found: Rows, rows: Rows) -> None:
     for row in found:
         if row["userId"] not in true:
             raise Incorrect("A customer who only searched is in the list.")
+    soon = [row for row in rows if row["timestamp"] <= shop.OPENING + timedelta(days=14)]
+    if found != wanted and found == true_fair(soon):
+        raise Incorrect("Only the first two weeks count in your pipeline. Take all events.")
     counts: dict[tuple[int, str], int] = defaultdict(int)
     for row in rows:
         counts[row["userId"], row["eventType"]] += 1
@@ -256,6 +265,16 @@ BODY_3 = """\
     db.ex3_sales.delete_many({"day": day, "productId": {"$nin": sold}})
 """.replace("**kept", '"sold": 1, "revenue": 1')
 SOLUTION_3 = STARTER_3.replace("    return ...\n", BODY_3)
+OWN_ONLY_3 = changed(
+    BODY_3,
+    '"revenue": 1',
+    '"revenue": 1, "run": {"$literal": run}',
+    BODY_3[BODY_3.index("    sold = db") :],
+    '    mine = {"$exists": True, "$ne": run}\n'
+    '    db.ex3_sales.delete_many({"day": day, "run": mine})\n',
+    "    within =",
+    '    run = __import__("bson").ObjectId()\n    within =',
+)
 DELETE_INSERT_3 = """\
     day = datetime(date.year, date.month, date.day, tzinfo=UTC)
     within = {"$gte": day, "$lt": day + timedelta(days=1)}
@@ -326,6 +345,11 @@ def compare_day(shop_: Shop, day: datetime, when: str) -> None:
         if product not in stored:
             if shop_.sales.count_documents({}) == 0:
                 raise NotAttempted("rebuild() was called, and ex3_sales is empty.")
+            for row in shop_.sales.find():
+                if not isinstance(row.get("day"), datetime):
+                    raise Incorrect(
+                        f"`day` should be a datetime, midnight UTC: {row.get('day')!r}."
+                    )
             raise Incorrect(f"{when}, product {product} of {day:%d %B} is missing in ex3_sales.")
         row = stored[product]
         if row.get("sold") != sold or row.get("revenue") != revenue:
@@ -372,7 +396,8 @@ def story(shop_: Shop, rebuild: Callable[[date], Any], monday: datetime) -> None
     rebuild(monday.date())
     if len(found := shop_.stored()) != 5:
         raise Incorrect(
-            f"For two days with two and three products, ex3_sales has {len(found)} documents."
+            "After a second run for 24 March, ex3_sales should have 5 documents: two of that day "
+            f"and three of the next. It has {len(found)}."
         )
     rebuild(tuesday.date())
     compare_day(shop_, tuesday, "After a second run")
@@ -394,6 +419,9 @@ def story(shop_: Shop, rebuild: Callable[[date], Any], monday: datetime) -> None
     rebuild(tuesday.date())
     compare_day(shop_, tuesday, "After the last event of the day was deleted")
     compare_day(shop_, monday, "After runs for another day")
+    shop_.sales.insert_one({"day": tuesday, "productId": 8, "sold": 1, "revenue": 800})
+    rebuild(tuesday.date())
+    compare_day(shop_, tuesday, "With a document that another job had left")
 
 
 def chance(shop_: Shop, rebuild: Callable[[date], Any], begin: datetime) -> None:
@@ -473,6 +501,7 @@ EXERCISES = [
                 ),
                 "only searched",
             ),
+            (TWO_WEEKS_2, "first two weeks"),
         ],
         praise="A cap belongs to one kind, before the weights are added up.",
     ),
@@ -497,8 +526,10 @@ EXERCISES = [
                     BODY_3[BODY_3.index("    sold = db") :],
                     "",
                 ),
-                "is still in ex3_sales",
+                "After events were deleted",
             ),
+            (STARTER_3.replace("    return ...\n", OWN_ONLY_3), "that another job had left"),
+            (changed(SOLUTION_3, '": day}, "prod', '": str(day)}, "prod'), "midnight UTC: '2025"),
             (changed(SOLUTION_3, '"$lt": day', '"$lte": day'), "With sales at both midnights"),
             (STARTER_3.replace("    return ...\n", DELETE_INSERT_3), "note on a document is gone"),
             (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -225,13 +226,19 @@ def check_loyal(mg: Database, loyal: Any) -> None:
         at(1, noon + 8 * DAY),
     ]
     same_week = [at(1, noon), at(1, noon + 3 * DAY)]
-    sets = (quiet, sunday, busy, same_week, chance(5, 200, 40, 40))
+    new_year = [at(1, noon + 39 * WEEK), at(1, noon + 40 * WEEK)]  # 22 and 29 December: weeks 52, 1
+    sets = (quiet, sunday, busy, same_week, new_year, chance(5, 200, 40, 40))
     for found, events in run_on(mg, "loyal", loyal, sets):
         wanted = true_loyal(events)
         same_fields(found, wanted)
         days = [row["cohort"] for row in found]
-        if any(not isinstance(day, datetime) or day.weekday() for day in days):
-            raise Incorrect(f"`cohort` should be a Monday, but one is {days[0]:%A, %d %B}.")
+        for day in days:
+            if not isinstance(day, datetime):
+                raise Incorrect(f"`cohort` should be a date, as $dateTrunc gives it: {day!r}.")
+            if day.weekday() or day.hour or day.minute:
+                raise Incorrect(
+                    f"`cohort` should be a Monday, 00:00 UTC, but one is {day:%A, %d %B, %H:%M}."
+                )
         true = {row["cohort"]: row for row in wanted}
         if missing := sorted(true.keys() - set(days)):
             raise Incorrect(f"The cohort of {missing[0]:%d %B} is missing.")
@@ -243,7 +250,10 @@ def check_loyal(mg: Database, loyal: Any) -> None:
                         f"{true[row['cohort']][field]}; your pipeline gives {row[field]!r}."
                     )
         if found != wanted:
-            raise Incorrect("The cohorts should come in order of time, each once.")
+            raise Incorrect(
+                "The cohorts should come in order of time, each once. $group gives its documents "
+                "in any order, so sort after it."
+            )
 
 
 # Exercise 6: a page that survives a quiet day.
@@ -378,8 +388,8 @@ def check_index(mg: Database) -> None:
     fields = [field for field, _ in about["key"]]
     if any(direction not in (1, -1) for _, direction in about["key"]):
         raise Incorrect("The index should be an ordinary one: each field 1 or -1.")
-    if about.keys() & {"partialFilterExpression", "sparse", "unique"}:
-        raise Incorrect("The index should be for all documents, and allow equal ones.")
+    if about.keys() & {"partialFilterExpression", "sparse", "unique", "collation", "hidden"}:
+        raise Incorrect("The index should be without options: for all documents and all queries.")
     if missing := [f for f in ("userId", "eventType", "timestamp") if f not in fields]:
         raise Incorrect(f"The index has no {missing[0]}; the first query needs it: {fields}.")
     if fields[0] != "userId":
@@ -415,6 +425,7 @@ BODY_8 = """\
     ]
 """
 SOLUTION_8 = STARTER_8.replace("    return ...\n", BODY_8)
+DATE = r"\d{4}-\d\d-\d\d"
 
 
 def true_revenue(rows: Rows, zone: str) -> Rows:
@@ -432,6 +443,7 @@ def check_revenue(mg: Database, revenue: Callable[[str], Any]) -> None:
     hours = [at(1, autumn + n * DAY / 24, "purchase", value=2**n) for n in range(32)]
     noon = datetime(2025, 5, 6, 12, tzinfo=UTC)
     with_view = [at(1, noon, "purchase", value=100), at(2, noon, value=50)]
+    with_view.append(at(3, noon + 238 * DAY, "purchase", value=25))  # 30 December: ISO year 2026
     sets = (with_view, hours, chance(8, 200, 9, 9))
     for zone in ("Europe/Berlin", "UTC", "America/New_York", "Asia/Kolkata", "Pacific/Auckland"):
         for found, events in run_on(mg, "revenue", revenue(zone), sets):
@@ -439,7 +451,7 @@ def check_revenue(mg: Database, revenue: Callable[[str], Any]) -> None:
             same_fields(found, wanted)
             true = {row["day"]: row["cents"] for row in wanted}
             for row in found:
-                if not isinstance(row["day"], str):
+                if not isinstance(row["day"], str) or not re.fullmatch(DATE, row["day"]):
                     raise Incorrect(f"`day` should be a text like 2025-03-30: {row['day']!r}.")
                 if row["cents"] != true.get(row["day"], 0):
                     raise Incorrect(
@@ -449,7 +461,10 @@ def check_revenue(mg: Database, revenue: Callable[[str], Any]) -> None:
             if sorted(row["day"] for row in found) != [row["day"] for row in wanted]:
                 raise Incorrect(f"In {zone}, each day with a purchase should be there once.")
             if found != wanted:
-                raise Incorrect("The days should come in order.")
+                raise Incorrect(
+                    "The days should come in order. $group gives its documents in any order: "
+                    "sort after it."
+                )
 
 
 EXERCISES = [
@@ -506,6 +521,23 @@ EXERCISES = [
             ),
             (changed(SOLUTION_5, '{"$max": "$next"}', '{"$sum": "$next"}'), "gives 2."),
             (WITHIN_SEVEN_DAYS_5, "returned 0; your pipeline gives 1."),
+            (changed(SOLUTION_5, '    {"$sort": {"cohort": 1}},\n', ""), "sort after it"),
+            (
+                changed(
+                    SOLUTION_5,
+                    '{"$dateDiff": weeks}',
+                    '{"$subtract": [{"$isoWeek": "$week"}, {"$isoWeek": "$cohort"}]}',
+                ),
+                "cohort of 22 December",
+            ),
+            (
+                changed(
+                    SOLUTION_5,
+                    '"cohort": "$_id", ',
+                    '"cohort": {"$dateToString": {"date": "$_id", "format": "%Y-%m-%d"}}, ',
+                ),
+                "should be a date",
+            ),
         ],
         praise="A cohort of which nobody returns is a number that somebody should see.",
     ),
@@ -585,7 +617,18 @@ EXERCISES = [
                 changed(SOLUTION_8, '        {"$match": {"eventType": "purchase"}},\n', ""),
                 "your pipeline gives 150.",
             ),
-            (changed(SOLUTION_8, '{"day": 1}', '{"cents": -1}'), "come in order"),
+            (
+                changed(
+                    SOLUTION_8,
+                    '        {"$sort": {"day": 1}},\n',
+                    "",
+                    "    return [\n",
+                    '    return [\n        {"$sort": {"timestamp": 1}},\n',
+                ),
+                "come in order",
+            ),
+            (changed(SOLUTION_8, "%Y-", "%G-"), "spent on 2026-12-30"),
+            (changed(SOLUTION_8, "%Y-%m-%d", "%d.%m.%Y"), "a text like 2025-03-30"),
         ],
         praise="The same moments, cut into other days: the total is equal in every zone.",
     ),

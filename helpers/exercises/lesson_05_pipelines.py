@@ -47,21 +47,34 @@ def run_on(mg: Database, name: str, pipeline: Any, sets: Sequence[Rows]) -> Iter
                 other.drop()
                 if rows:
                     other.insert_many([dict(row) for row in rows])
-                yield results(other, name, pipeline), rows
+                yield results(other, name, pipeline, mix=True), rows
         finally:
             other.drop()
         yield results(db.events, name, pipeline), documents
 
 
-def results(events: Any, name: str, pipeline: Any) -> Rows:
-    """Run a learner's pipeline on a collection; it must be a list of stages that only reads."""
-    if not isinstance(pipeline, list) or not all(isinstance(stage, dict) for stage in pipeline):
-        raise Incorrect(f"`{name}` should be a pipeline: a list of stages, each a dict.")
+def results(events: Any, name: str, pipeline: Any, mix: bool = False) -> Rows:
+    """Run a learner's pipeline on a collection; it must be a list of stages that only reads.
+
+    Args:
+        mix: have each $group give its documents in another order, which it may, so that an
+            order that comes only from the engine is found.
+    """
+    if not isinstance(pipeline, list) or not all(
+        isinstance(stage, dict) and len(stage) == 1 for stage in pipeline
+    ):
+        raise Incorrect(
+            f"`{name}` should be a pipeline, not its result: a list of stages, each a dict with "
+            "one key."
+        )
     if any(stage.keys() & {"$out", "$merge"} for stage in pipeline):
         raise Incorrect(f"`{name}` should return its result, and not write it into a collection.")
+    stages: list[dict[str, Any]] = []
+    for stage in pipeline:
+        stages += [stage, {"$sort": {"_id": -1}}] if mix and "$group" in stage else [stage]
     with running("Your pipeline"):
         try:
-            return list(events.aggregate(pipeline))
+            return list(events.aggregate(stages))
         except OperationFailure as error:
             reason = (error.details or {}).get("errmsg", error)  # without the whole answer
             raise Incorrect(f"The server refuses your pipeline: {reason}") from error
