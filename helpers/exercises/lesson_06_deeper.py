@@ -65,7 +65,7 @@ def check_patiently(pg: Database, patiently: Callable[..., object]) -> None:
         holder.execute("SELECT * FROM ex4_users")
         with _Attempt(pg, patiently, sql) as attempt:
             try:
-                _watch(observer, attempt.pid, attempt.thread)
+                _watch(observer, attempt)
             finally:
                 holder.rollback()
             attempt.thread.join(5)
@@ -85,7 +85,7 @@ def check_patiently(pg: Database, patiently: Callable[..., object]) -> None:
                 raise NotAttempted("Your function did nothing.")
             raise Incorrect("Your function returned, but the statement has not been done.")
         if attempt.shortest_pause() < 0.005:
-            raise Incorrect("Your function stands in the queue again at once, without a pause.")
+            raise Incorrect("Your function queues again at once, without a pause.")
         with _Attempt(pg, patiently, sql) as again:
             again.thread.join(3)
     if not again.ended:
@@ -128,6 +128,8 @@ class _Attempt:
         def run() -> None:
             try:
                 patiently(self.connection, sql)
+            except SystemExit:
+                return  # stopped
             except Exception as error:
                 self.raised.append(error)
 
@@ -152,16 +154,18 @@ class _Attempt:
         return min((after[0] - before[1] for before, after in pairs), default=1.0)
 
 
-def _watch(observer: Any, pid: int, thread: threading.Thread) -> None:
+def _watch(observer: Any, attempt: _Attempt) -> None:
     """Return when the session has given up its place in the queue twice, or its thread ended."""
-    given_up, since = 0, None
+    given_up, runs, since = 0, 0, None
     deadline = time.monotonic() + 12
-    while thread.is_alive() and given_up < 2 and time.monotonic() < deadline:
-        (waiting,) = observer.execute(WAITING, [pid]).fetchone() or (False,)
+    while attempt.thread.is_alive() and given_up < 2 and time.monotonic() < deadline:
+        (waiting,) = observer.execute(WAITING, [attempt.pid]).fetchone() or (False,)
+        ended = len(attempt.runs) > runs  # also when the next one stands in the queue already
+        if since is not None and (ended or not waiting):
+            given_up, since = given_up + 1, None
         if waiting and since is None:
             since = time.monotonic()
-        elif not waiting and since is not None:
-            given_up, since = given_up + 1, None
+        runs = len(attempt.runs)
         if since is not None and time.monotonic() - since > PATIENCE:
             raise Incorrect(
                 f"After {PATIENCE} s your statement still stood in the queue, and everybody "
