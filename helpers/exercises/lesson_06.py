@@ -21,6 +21,7 @@ from helpers.exercises import (
     look,
     running,
 )
+from helpers.exercises.lesson_06_more import filled_in_small_commits, note_updates
 
 
 def setup() -> dict[str, Any]:
@@ -47,38 +48,46 @@ def answer_1(sql: str) -> str:
 
 
 def check_blocked(pg: Database, query: str) -> None:
-    """Let an idle reader block a schema change, and that a reader and a writer; run the query."""
+    """Let two idle readers block a change, and that a reader and a writer; run the query."""
     with look(pg) as connection:
         connection.execute("DROP TABLE IF EXISTS ex1_users")
         connection.execute("CREATE TABLE ex1_users (id int PRIMARY KEY, name text)")
-    with sessions.open(pg, "idle", "change", "reader", "writer") as s:
-        s.idle.run("BEGIN")
-        s.idle.run("SELECT count(*) FROM ex1_users")
+    with sessions.open(pg, "idle", "other", "change", "reader", "writer") as s:
+        for session in (s.idle, s.other):
+            session.run("BEGIN")
+            session.run("SELECT count(*) FROM ex1_users")
         s.change.start("ALTER TABLE ex1_users ADD COLUMN note text")
         s.change.wait_blocked()
         s.reader.start("SELECT count(*) FROM ex1_users")
         s.reader.wait_blocked()
         s.writer.start("DELETE FROM ex1_users")
         s.writer.wait_blocked()
-        all_four = (s.idle, s.change, s.reader, s.writer)
-        idle, change, reader, writer = (one.connection.info.backend_pid for one in all_four)
+        all_five = (s.idle, s.other, s.change, s.reader, s.writer)
+        idle, other, change, reader, writer = (one.connection.info.backend_pid for one in all_five)
         with look(pg) as connection, running("Your query"):
+            asking = connection.info.backend_pid  # it is active, and nobody blocks it
             rows = connection.execute(query).fetchall()
         s.idle.run("ROLLBACK")
+        s.other.run("ROLLBACK")
         for session in (s.change, s.reader, s.writer):
             session.finish()
     if any(len(row) != 2 or not isinstance(row[1], list) for row in rows):
         raise Incorrect("Each row needs two columns: a pid, and the array of those who block it.")
     # A server can have other users, whose sessions are not ours to judge.
-    found = {row[0]: set(row[1]) for row in rows if row[0] in (idle, change, reader, writer)}
-    if idle in found:
+    ours = {idle, other, change, reader, writer, asking}
+    found = {row[0]: set(row[1]) for row in rows if row[0] in ours}
+    if {idle, other} & found.keys():
         raise Incorrect("Your query also shows a session that nobody blocks: its array is empty.")
+    if asking in found:
+        raise Incorrect("Your query also shows its own session: active, but nobody blocks it.")
     if missing := {change, reader, writer} - found.keys():
         raise Incorrect(
             f"{len(missing)} of the three blocked sessions are missing. A SELECT and an ALTER "
             "TABLE can be blocked just as a write can."
         )
-    if found != {change: {idle}, reader: {change}, writer: {change}}:
+    if found != {change: {idle, other}, reader: {change}, writer: {change}}:
+        if len(found[change]) == 1:
+            raise Incorrect("Two sessions block the ALTER TABLE, and its array has only one.")
         raise Incorrect("The sessions are right, but not who blocks them.")
 
 
@@ -218,17 +227,15 @@ def _half_filled(connection: psycopg.Connection[Any]) -> None:
         "WHERE id <= 12000 OR id = 30000",
         [NOTED],
     )
+    note_updates(connection, "ex3_users")
 
 
 def check_backfill(pg: Database, backfill: Callable[..., object]) -> None:
-    """Run the function on a half-filled table, and look at which transaction wrote which row."""
+    """Run the function on a half-filled table, and look at how many rows each commit wrote."""
     end_uncommitted(pg)
     with look(pg) as connection:
         _half_filled(connection)
         before = dict(connection.execute("SELECT id, public_id FROM ex3_users WHERE id <= 12000"))
-        (highest,) = connection.execute(
-            "SELECT max(xmin::text::bigint) FROM ex3_users"
-        ).fetchone() or (0,)
         with pg.connect(connect_timeout=5) as work:
             work.execute("SET lock_timeout = '2s'; SET statement_timeout = '20s'")
             work.commit()
@@ -238,11 +245,6 @@ def check_backfill(pg: Database, backfill: Callable[..., object]) -> None:
             work.rollback()  # what was not committed is not done
             committed = seen_inside == work.execute(filled).fetchone()
         after = dict(connection.execute("SELECT id, public_id FROM ex3_users WHERE id <= 12000"))
-        batches = connection.execute(
-            "SELECT count(*) FROM ex3_users WHERE xmin::text::bigint > %s GROUP BY xmin::text "
-            "ORDER BY 1 DESC",
-            [highest],
-        ).fetchall()
         left, largest = connection.execute(
             "SELECT count(*), max(id) FROM ex3_users WHERE public_id IS NULL"
         ).fetchone() or (0, 0)
@@ -257,13 +259,9 @@ def check_backfill(pg: Database, backfill: Callable[..., object]) -> None:
             f"{changed:,} users have another public_id than before, and links to them are dead. "
             "Leave out the rows that are filled."
         )
-    if not batches:
-        raise NotAttempted("No row was filled.")
-    if batches[0][0] > 1000:
-        raise Incorrect(
-            f"One commit held {batches[0][0]:,} rows, and 1,000 is the limit. All that time those "
-            "rows were locked."
-        )
+    with look(pg) as connection:
+        if not filled_in_small_commits(connection, "ex3_users"):
+            raise NotAttempted("No row was filled. The smaller ids are filled already.")
     if left:
         raise Incorrect(
             f"{left:,} users still have no public_id; the largest id of them is {largest:,}. "
@@ -312,6 +310,19 @@ EXERCISES = [
                     "WHERE NOT w.granted AND h.granted GROUP BY w.pid"
                 ),
                 "but not who blocks them",
+            ),
+            (
+                answer_1(
+                    "SELECT pid, pg_blocking_pids(pid) FROM pg_stat_activity WHERE state = 'active'"
+                ),
+                "its own session",
+            ),
+            (
+                answer_1(
+                    "SELECT pid, (pg_blocking_pids(pid))[1:1] FROM pg_stat_activity "
+                    "WHERE cardinality(pg_blocking_pids(pid)) > 0"
+                ),
+                "has only one",
             ),
         ],
         praise="Keep this query at hand. It is the first one to run when everything hangs.",
@@ -375,6 +386,14 @@ EXERCISES = [
             (wrong_3(" AND public_id IS NULL", ""), "links to them are dead"),
             (wrong_3("        connection.commit()", "    connection.commit()"), "One commit held"),
             (wrong_3("        connection.commit()\n", ""), "ended without a commit"),
+            # The SELECT has begun a transaction, so these are savepoints in it.
+            (
+                wrong_3(
+                    "        connection.execute(",
+                    "        with connection.transaction(): connection.execute(",
+                ).replace("        connection.commit()", "    connection.commit()"),
+                "are savepoints",
+            ),
         ],
         praise="Kill it wherever you like: the next run goes on where this one stopped.",
     ),

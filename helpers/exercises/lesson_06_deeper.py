@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import itertools
 import sys
 import threading
 import time
@@ -50,54 +52,120 @@ PATIENCE = 2.5  # seconds in one queue: half a second was asked for, and a machi
 
 
 def check_patiently(pg: Database, patiently: Callable[..., object]) -> None:
-    """Hold a lock until the function has given up twice; then it must succeed."""
-    raised: list[Exception] = []
-    with look(pg) as observer, pg.connect() as holder, pg.connect(autocommit=True) as work:
+    """Hold a lock until the function has given up twice; then it must succeed, in slow work."""
+    sql = "ALTER TABLE ex4_users ADD COLUMN note text DEFAULT ex4_slow()"
+    with look(pg) as observer, pg.connect() as holder:
         observer.execute("DROP TABLE IF EXISTS ex4_users")
         observer.execute("CREATE TABLE ex4_users (id int)")
+        observer.execute("INSERT INTO ex4_users VALUES (1)")
+        observer.execute("""
+            CREATE OR REPLACE FUNCTION ex4_slow() RETURNS text VOLATILE LANGUAGE plpgsql AS $$
+            BEGIN PERFORM pg_sleep(0.7); RETURN 'slow'; END $$
+        """)
         holder.execute("SELECT * FROM ex4_users")
-        before = work.execute("SHOW lock_timeout").fetchone()
-        pid = work.info.backend_pid
-
-        def run() -> None:
+        with _Attempt(pg, patiently, sql) as attempt:
             try:
-                patiently(work, "ALTER TABLE ex4_users ADD COLUMN note text")
-            except Exception as error:
-                raised.append(error)
-
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        try:
-            _watch(observer, pid, thread)
-            holder.rollback()
-            thread.join(10)
-        finally:
-            holder.rollback()
-            if thread.is_alive():
-                observer.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
-                thread.join(5)
-        if raised:
-            raise raised[0]
+                _watch(observer, attempt)
+            finally:
+                holder.rollback()
+            attempt.thread.join(5)
         after = observer.execute(
             "SELECT count(*) FROM pg_attribute "
             "WHERE attrelid = 'ex4_users'::regclass AND attname = 'note'"
         ).fetchone()
-    if after != (1,):
-        if before is not None and not thread.is_alive() and not _attempted(pg, patiently):
-            raise NotAttempted("Your function did nothing.")
-        raise Incorrect("Your function returned, but the statement has not been done.")
+        if not attempt.ended:
+            raise Incorrect(
+                "The lock has been free for 5 s, and the statement, which works for 0.7 s, is not "
+                "done. Limit the time that it waits for the lock, not its whole time."
+            )
+        if attempt.raised:
+            raise attempt.raised[0]
+        if after != (1,):
+            if not _attempted(pg, patiently):
+                raise NotAttempted("Your function did nothing.")
+            raise Incorrect("Your function returned, but the statement has not been done.")
+        if attempt.shortest_pause() < 0.005:
+            raise Incorrect("Your function queues again at once, without a pause.")
+        with _Attempt(pg, patiently, sql) as again:
+            again.thread.join(3)
+    if not again.ended:
+        raise Incorrect(
+            "When the statement is wrong (here the column is there already), your function tries "
+            "it for ever. Only LockNotAvailable is worth another try."
+        )
+    if not again.raised:
+        raise Incorrect(
+            "When the statement is wrong (here the column is there already), your function "
+            "returns as if all were well. Let other errors through."
+        )
 
 
-def _watch(observer: Any, pid: int, thread: threading.Thread) -> None:
+class _Attempt:
+    """The learner's function at work in a thread; at the end of the block it is stopped."""
+
+    def __init__(self, pg: Database, patiently: Callable[..., object], sql: str) -> None:
+        self.raised: list[Exception] = []
+        self.runs: list[tuple[float, float]] = []  # when the statement began and ended
+        self.stopped = threading.Event()
+        self.ended = False
+        attempt = self
+
+        class Noting(psycopg.Cursor[Any]):
+            def execute(self, query: Any, *args: Any, **options: Any) -> Any:
+                if attempt.stopped.wait(0):
+                    time.sleep(0.1)
+                    raise SystemExit  # no `except Exception` goes on after this
+                began = time.monotonic()
+                try:
+                    return super().execute(query, *args, **options)
+                finally:
+                    if sql in str(query):
+                        attempt.runs.append((began, time.monotonic()))
+
+        self.connection = pg.connect(autocommit=True, cursor_factory=Noting)
+        self.pid: int = self.connection.info.backend_pid
+
+        def run() -> None:
+            try:
+                patiently(self.connection, sql)
+            except SystemExit:
+                return  # stopped
+            except Exception as error:
+                self.raised.append(error)
+
+        self.thread = threading.Thread(target=run, daemon=True)
+
+    def __enter__(self) -> _Attempt:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.ended = not self.thread.is_alive()
+        self.stopped.set()
+        if not self.ended:
+            with contextlib.suppress(psycopg.Error):
+                self.connection.cancel_safe(timeout=5)
+            self.thread.join(5)
+        self.connection.close()
+
+    def shortest_pause(self) -> float:
+        """Return the shortest time between two runs of the statement, in seconds."""
+        pairs = itertools.pairwise(self.runs)
+        return min((after[0] - before[1] for before, after in pairs), default=1.0)
+
+
+def _watch(observer: Any, attempt: _Attempt) -> None:
     """Return when the session has given up its place in the queue twice, or its thread ended."""
-    given_up, since = 0, None
+    given_up, runs, since = 0, 0, None
     deadline = time.monotonic() + 12
-    while thread.is_alive() and given_up < 2 and time.monotonic() < deadline:
-        (waiting,) = observer.execute(WAITING, [pid]).fetchone() or (False,)
+    while attempt.thread.is_alive() and given_up < 2 and time.monotonic() < deadline:
+        (waiting,) = observer.execute(WAITING, [attempt.pid]).fetchone() or (False,)
+        ended = len(attempt.runs) > runs  # also when the next one stands in the queue already
+        if since is not None and (ended or not waiting):
+            given_up, since = given_up + 1, None
         if waiting and since is None:
             since = time.monotonic()
-        elif not waiting and since is not None:
-            given_up, since = given_up + 1, None
+        runs = len(attempt.runs)
         if since is not None and time.monotonic() - since > PATIENCE:
             raise Incorrect(
                 f"After {PATIENCE} s your statement still stood in the queue, and everybody "
@@ -167,6 +235,17 @@ TRIALS_5 = (
         "The new version changes an old user's number",
         "UPDATE ex5_users SET mobile = '+1 555 5' WHERE id = 2 RETURNING phone, mobile",
         "+1 555 5",
+    ),
+    (
+        "The old version changes a number that has a mobile",
+        "UPDATE ex5_users SET phone = '+1 555 6' WHERE id = 2 RETURNING phone, mobile",
+        "+1 555 6",
+    ),
+    (
+        "The old version saves an old user's number unchanged",
+        "UPDATE ex5_users SET phone = phone WHERE id = 3 "
+        "RETURNING phone, coalesce(mobile, phone)",  # it may fill mobile, and need not
+        "555 3",
     ),
 )
 
@@ -289,7 +368,7 @@ def answer_7(sql: str) -> str:
 
 
 def check_invalid(pg: Database, query: str) -> None:
-    """Leave invalid indexes behind, one of them on an empty table, and run the query."""
+    """Leave invalid indexes of several kinds behind, and run the query."""
     with look(pg) as connection:
         connection.execute("DROP TABLE IF EXISTS ex7_users, ex7_orders")
         connection.execute("CREATE TABLE ex7_users (id int PRIMARY KEY, email text)")
@@ -301,10 +380,17 @@ def check_invalid(pg: Database, query: str) -> None:
             ("ex7_email", "ex7_users (lower(email))"),
             ("ex7_code", "ex7_orders (code)"),
         ):
-            try:
+            with contextlib.suppress(psycopg.errors.UniqueViolation):
                 connection.execute(f"CREATE UNIQUE INDEX CONCURRENTLY {name} ON {on}".encode())
-            except psycopg.errors.UniqueViolation:
-                continue
+        with contextlib.suppress(psycopg.errors.DivisionByZero):  # one that is not unique
+            connection.execute("CREATE INDEX CONCURRENTLY ex7_half ON ex7_orders ((9 / (id - 1)))")
+        with pg.connect() as report:  # and one that is complete, but had to wait for a report
+            report.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            report.execute("SELECT 1")
+            connection.execute("SET lock_timeout = '300ms'")
+            with contextlib.suppress(psycopg.errors.LockNotAvailable):
+                connection.execute("CREATE INDEX CONCURRENTLY ex7_late ON ex7_users (email)")
+            connection.execute("SET lock_timeout = 0")
         with running("Your query"):
             found = set(connection.execute(query.encode()).fetchall())
         true = set(connection.execute(RIGHT_7.encode()).fetchall())
@@ -491,7 +577,9 @@ def check_migrate(pg: Database, migrate: Callable[..., object]) -> None:
         if touched:
             raise Incorrect(f"{touched} users lost their address who should have kept it.")
         if renamed != 3:
-            raise Incorrect(f"{renamed} of the 3 doubles have their id in front of the address.")
+            raise Incorrect(
+                f"{renamed} of the 3 doubles have their id in front of the address as it was."
+            )
         if not refused:
             raise Incorrect(
                 "IMPORT@example.com was accepted, though import@example.com exists. A constraint "
@@ -533,6 +621,30 @@ EXERCISES = [
                 changed(SOLUTION_4, "time.sleep(random.uniform(0.1, 0.3))", "return"),
                 "has not been done",
             ),
+            (
+                changed(SOLUTION_4, "time.sleep(random.uniform(0.1, 0.3))", "pass"),
+                "without a pause",
+            ),
+            (
+                changed(
+                    SOLUTION_4,
+                    "lock_timeout",
+                    "statement_timeout",
+                    "LockNotAvailable",
+                    "QueryCanceled",
+                ),
+                "not its whole time",
+            ),
+            (changed(SOLUTION_4, "psycopg.errors.LockNotAvailable", "Exception"), "for ever"),
+            (
+                changed(
+                    SOLUTION_4,
+                    "            time.sleep(random.uniform(0.1, 0.3))",
+                    "            time.sleep(random.uniform(0.1, 0.3))\n"
+                    "        except psycopg.Error:\n            return",
+                ),
+                "as if all were well",
+            ),
         ],
         praise="Whatever comes into your way, nobody waits for you longer than half a second.",
     ),
@@ -565,6 +677,27 @@ EXERCISES = [
                 "The new version changes a number, ",
             ),
             (answer_5(BODY_5, "UPDATE"), "The old version adds a user, "),
+            (
+                answer_5(
+                    changed(
+                        BODY_5, "NEW.mobile IS DISTINCT FROM OLD.mobile", "NEW.mobile IS NOT NULL"
+                    )
+                ),
+                "a number that has a mobile, ",
+            ),
+            (
+                answer_5(
+                    "\n    IF TG_OP = 'INSERT' THEN"
+                    "\n        NEW.phone := coalesce(NEW.phone, NEW.mobile);"
+                    "\n        NEW.mobile := NEW.phone;"
+                    "\n    ELSIF NEW.phone <> OLD.phone THEN"
+                    "\n        NEW.mobile := NEW.phone;"
+                    "\n    ELSE"
+                    "\n        NEW.phone := NEW.mobile;"
+                    "\n    END IF;\n"
+                ),
+                "number unchanged: that raised",
+            ),
         ],
         praise="Each version sees its own column, and both see the same number.",
     ),
@@ -614,7 +747,12 @@ EXERCISES = [
                     "SELECT tablename::text, indexname::text FROM pg_indexes "
                     "WHERE indexname LIKE '%email%'"
                 ),
-                "Your query misses",
+                "Your query misses ex7_code on ex7_orders",
+            ),
+            (answer_7(RIGHT_7 + " AND indisunique"), "misses ex7_half on ex7_orders"),
+            (
+                answer_7(RIGHT_7.replace("NOT indisvalid", "NOT indisready")),
+                "misses ex7_late on ex7_users",
             ),
             (
                 answer_7("SELECT indrelid, indexrelid FROM pg_index WHERE NOT indisvalid"),
@@ -677,6 +815,10 @@ EXERCISES = [
                 "were deleted",
             ),
             (changed(SOLUTION_9, "o.id < u.id", "o.id > u.id"), "should have kept it"),
+            (
+                changed(SOLUTION_9, "u.id || '+' || u.email", "u.id || '+' || lower(u.email)"),
+                "the address as it was",
+            ),
             (changed(SOLUTION_9, "(lower(email))", "(email)"), "must compare the addresses"),
         ],
         praise=(
