@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from decimal import Decimal
 from typing import Any
 
@@ -53,13 +55,13 @@ def setup() -> dict[str, Any]:
 
 
 @contextmanager
-def engine_of(pg: Database, before: Callable[[str], None]) -> Iterator[Any]:
+def engine_of(pg: Database, before: Callable[[str], None], *settings: str) -> Iterator[Any]:
     """Give an engine of the check's own, which tells of each statement before it is sent."""
     from sqlalchemy import create_engine, event
 
     url: Any = pg.url  # type: ignore[attr-defined]
     engine = create_engine(url, pool_size=10, max_overflow=0)
-    begin_with(engine, "SET lock_timeout = '10s'", "SET statement_timeout = '20s'")
+    begin_with(engine, "SET lock_timeout = '10s'", "SET statement_timeout = '20s'", *settings)
     event.listen(engine, "before_cursor_execute", lambda *args: before(args[2]))
     try:
         yield engine
@@ -200,9 +202,27 @@ LOCKED_2 = """\
     return order.id
 """
 READ_2 = LOCKED_2.replace("query.with_for_update()", "query")
+NONE_2 = LOCKED_2.replace("raise OutOfStock", "return None")
+FIRST_2 = """\
+        if (session.scalar(select(Product.stock).where(Product.id == product)) or 0) < quantity:
+            raise OutOfStock
+        enough ="""
+BACK_2 = BODY_2.replace("raise OutOfStock", "session.rollback()\n            return None")
+BACK_2 = BACK_2.replace("        enough =", FIRST_2)
+UNORDERED_2 = LOCKED_2.replace(".order_by(Product.id)", "")
+#: What `Bench.order` answers when `OutOfStock` was raised.
+REFUSED = "refused"
+#: What the two customers' plans may be, so that they find the same rows in different orders.
+PLANS = {"by index": ("seqscan", "bitmapscan"), "as stored": ("indexscan", "bitmapscan")}
 #: The product's price, in cents that floats do not hit, and the pieces at the start.
 GOODS = {1: (Decimal("0.10"), 50), 2: (Decimal("0.20"), 50), 3: (Decimal("1.15"), 50)}
 GOODS |= {4: (Decimal("29.99"), 50)}
+
+
+RETURNED_NONE = (
+    "place_order returned None where pieces were short. Raise OutOfStock: a caller that gets an "
+    "answer, even None, commits."
+)
 
 
 class Bench:
@@ -213,6 +233,7 @@ class Bench:
     ) -> None:
         self.db, self.engine, self.out = db, engine, out
         self.place_order = getattr(place_order, "__wrapped__", place_order)
+        self.floats: list[float] = []
         self.clear()
         [self.user] = self.one(
             'INSERT INTO "User" (email, name, "updatedAt") '
@@ -267,22 +288,32 @@ class Bench:
         ).fetchall()
         return dict(stocks), orders, lines
 
-    def order(self, items: dict[int, int]) -> Any:
-        """Order as one customer: the order's id, None when refused, or the error."""
+    def note_floats(self, *sent: Any) -> None:
+        """Note the floats of a statement that is sent."""
+        rows = sent[3] if isinstance(sent[3], list) else [sent[3]]
+        for row in rows:
+            values = row.values() if isinstance(row, dict) else row
+            self.floats += [value for value in values if isinstance(value, float)]
+
+    def order(self, items: dict[int, int], engine: Any = None) -> Any:
+        """Order as one customer: what place_order returns, REFUSED, or the error."""
         from sqlalchemy.orm import Session
 
         try:
-            with Session(self.engine) as session, session.begin():
+            with Session(engine or self.engine) as session, session.begin():
                 return self.place_order(session, self.user, dict(items))
         except self.out:
-            return None
+            return REFUSED
         except Exception as error:
             return error
 
     def rush(self, orders: list[dict[int, int]]) -> list[Any]:
         """Order as several customers at the same time."""
         with ThreadPoolExecutor(len(orders)) as threads:
-            return list(threads.map(self.order, orders))
+            answers = list(threads.map(self.order, orders))
+        if None in answers:
+            raise Incorrect(f"{len(orders)} customers at once: {RETURNED_NONE}")
+        return answers
 
 
 class Meeting:
@@ -308,13 +339,17 @@ def check_place_order(
     pg: Database, place_order: Callable[..., Any], OutOfStock: type[Exception]
 ) -> None:
     """One order; refused ones; two for the last piece; opposite orders; forty at once."""
+    from sqlalchemy import event
+
     meeting = Meeting()
     with look(pg) as db, engine_of(pg, meeting.before) as engine:
         bench = Bench(db, engine, place_order, OutOfStock)
+        event.listen(engine, "before_cursor_execute", bench.note_floats)
         try:
             check_alone(bench)
             check_refused(bench)
             check_pairs(bench, meeting)
+            check_plans(pg, bench)
             check_forty(bench)
         finally:
             end_uncommitted(pg)
@@ -347,6 +382,11 @@ def check_alone(bench: Bench) -> None:
     true = sum((quantity * bench.prices[p] for p, quantity in items.items()), Decimal(0))
     if total != true:
         raise Incorrect(f"The total should be {true}; it is {total}.")
+    if bench.floats:
+        raise Incorrect(
+            f"{bench.floats[0]!r} was sent to PostgreSQL, a float. The prices are Decimals: "
+            "compute with them, and a total is exact."
+        )
     if {p: 50 - stock for p, stock in stocks.items()} != dict.fromkeys(bench.ids, 0) | items:
         raise Incorrect("The stocks were not reduced by the quantities that were sold.")
 
@@ -362,7 +402,11 @@ def check_refused(bench: Bench) -> None:
             raise Incorrect(
                 f"When a product is short, it should raise OutOfStock; it raised {in_words(answer)}"
             )
-        if answer is not None:
+        if answer is None:
+            raise Incorrect(
+                f"{max(items.values())} pieces were ordered, 5 are there: {RETURNED_NONE}"
+            )
+        if answer != REFUSED:
             raise Incorrect(f"5 pieces are there, and an order for {max(items.values())} passed.")
         if bench.state() != before:
             raise Incorrect(
@@ -377,10 +421,11 @@ def check_refused(bench: Bench) -> None:
     if bench.state() != before:
         raise Incorrect("The caller rolled back, but the order is there. The caller commits.")
     answer = bench.order({first: 1, 2_000_000_000: 1})
-    if isinstance(answer, Exception) or answer is not None or bench.state() != before:
+    if answer != REFUSED or bench.state() != before:
         found = in_words(answer) if isinstance(answer, Exception) else "an order."
+        found = "None." if answer is None else found
         raise Incorrect(f"A product that does not exist should give OutOfStock; it gave {found}")
-    if bench.order({first: 5}) is None:
+    if bench.order({first: 5}) == REFUSED:
         raise Incorrect("5 pieces are there, but an order for 5 was refused.")
 
 
@@ -393,9 +438,9 @@ def check_pairs(bench: Bench, meeting: Meeting) -> None:
     errors = [answer for answer in answers if isinstance(answer, Exception)]
     if errors:
         raise Incorrect(f"Two customers at once: one of them got {in_words(errors[0])}")
-    if answers.count(None) != 1 or bench.state()[0][first] != 0:
+    if answers.count(REFUSED) != 1 or bench.state()[0][first] != 0:
         raise Incorrect(
-            f"Two customers wanted the last piece: {2 - answers.count(None)} bought it, and the "
+            f"Two customers wanted the last piece: {2 - answers.count(REFUSED)} bought it, and the "
             f"stock is {bench.state()[0][first]}. What was read may have changed when you write."
         )
     for at in (1, 2):
@@ -410,11 +455,65 @@ def check_pairs(bench: Bench, meeting: Meeting) -> None:
             )
         if errors:
             raise Incorrect(f"Two customers at once: one of them got {in_words(errors[0])}")
-        if None in answers:
+        if REFUSED in answers:
             raise Incorrect("Enough is there for two customers, but one of them was refused.")
         if list(bench.state()[0].values()) != [8, 8, 10, 10]:
             raise Incorrect("Two customers bought at once, and one's pieces were not taken away.")
     meeting.set(0)
+
+
+def check_plans(pg: Database, bench: Bench) -> None:
+    """Check two customers whose rows PostgreSQL finds in different orders.
+
+    One plan reads an index, in the order of the ids; the other reads the table as it is stored.
+    The check holds the row with the smaller id until both customers wait.
+    """
+    bench.restock(10)
+    low, high = stored_in_reverse(bench)
+    with pg.connect() as holder, ThreadPoolExecutor(2) as threads:
+        name = f"ex2-{holder.info.backend_pid}"
+        holder.execute('SELECT FROM "Product" WHERE id = %s FOR UPDATE', [low])
+        with ExitStack() as stack:
+            going = []
+            for number, plan in enumerate(PLANS.values(), 1):
+                settings = [f"SET enable_{way} = off" for way in plan]
+                settings.append(f"SET application_name = '{name}'")
+                engine = stack.enter_context(engine_of(pg, lambda _: None, *settings))
+                going.append(threads.submit(bench.order, {low: 1, high: 1}, engine))
+                wait_until_blocked(bench.db, name, number)
+            holder.rollback()
+            answers = [customer.result() for customer in going]
+    errors = [answer for answer in answers if isinstance(answer, Exception)]
+    if any("deadlock" in str(error) for error in errors):
+        raise Incorrect(
+            "Two customers with the same products: a deadlock. One statement that locks many rows "
+            "locks them in the order in which its plan finds them, by an index or as they are "
+            "stored. FOR UPDATE needs an ORDER BY."
+        )
+    if errors:
+        raise Incorrect(f"Two customers at once: one of them got {in_words(errors[0])}")
+
+
+def stored_in_reverse(bench: Bench) -> tuple[int, int]:
+    """Return two products of which the one with the larger id is stored before the other."""
+    query = 'SELECT id FROM "Product" WHERE id = ANY (%s) ORDER BY ctid'
+    for turn in range(40):
+        stored = [id for (id,) in bench.db.execute(query, [bench.ids])]
+        for one, next_one in itertools.pairwise(stored):
+            if one > next_one:
+                return next_one, one
+        move = 'UPDATE "Product" SET stock = stock WHERE id = %s'
+        bench.db.execute(move, [bench.ids[-1 - turn % len(bench.ids)]])
+    return bench.ids[0], bench.ids[1]
+
+
+def wait_until_blocked(db: Any, name: str, number: int) -> None:
+    """Wait until so many sessions of this name wait for a lock; go on after two seconds."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s "
+    query += "AND cardinality(pg_blocking_pids(pid)) > 0"
+    end = time.monotonic() + 2
+    while db.execute(query, [name]).fetchone()[0] < number and time.monotonic() < end:
+        time.sleep(0.01)
 
 
 def check_forty(bench: Bench) -> None:
@@ -433,8 +532,8 @@ def check_forty(bench: Bench) -> None:
                 f"Of 40 customers at once, {len(errors)} got an error: {in_words(errors[0])}"
             )
         stocks, orders, lines = bench.state()
-        accepted = [basket for basket, answer in zip(baskets, answers, strict=True) if answer]
-        if len(orders) != len(accepted) or len({a for a in answers if a}) != len(accepted):
+        accepted = {answer for answer in answers if answer != REFUSED}
+        if len(orders) != len(accepted) or answers.count(REFUSED) + len(orders) != len(answers):
             raise Incorrect(f"{len(accepted)} customers got an id, but {len(orders)} orders exist.")
         if min(stocks.values()) < 0:
             raise Incorrect("Of 40 customers at once some bought what was not there.")
@@ -446,7 +545,7 @@ def check_forty(bench: Bench) -> None:
             if total != sum(quantity * price for o, _, quantity, price in lines if o == id):
                 raise Incorrect("An order's total is not the sum of its lines.")
         for basket, answer in zip(baskets, answers, strict=True):
-            if answer is None and all(stocks[p] >= n for p, n in basket.items()):
+            if answer == REFUSED and all(stocks[p] >= n for p, n in basket.items()):
                 raise Incorrect("A customer was refused, though everything was there.")
 
 
@@ -470,6 +569,8 @@ LINES = (
     "INSERT INTO line VALUES (1, 1, 1, 2, 9.99), (2, 1, 2, 1, 0), (3, 1, 1, 3, 9.99), "
     "(4, 2, 1, 0, 9.99), (5, 2, 2, -5, 4.99), (6, 2, 3, 100, 1.99)",
 )
+#: The order, product and price of the lines that stay.
+KEPT = {1: (1, 1, "9.99"), 2: (1, 2, "0.00"), 6: (2, 3, "1.99")}
 MERGE = "UPDATE line SET quantity = 5 WHERE id = 1"
 CLEAN = "DELETE FROM line WHERE id = 3 OR quantity <= 0"
 QUANTITY = "ALTER TABLE line ADD CHECK (quantity BETWEEN 1 AND 100)"
@@ -508,6 +609,14 @@ def check_rules(pg: Database) -> None:
             raise Incorrect(
                 f"As (id, quantity), `line` should have (1, 5), (2, 1), (6, 100); it has {rows}."
             )
+        kept = "SELECT id, order_id, product_id, price FROM line ORDER BY id"
+        for id, *found in db.execute(kept).fetchall():
+            if found != [*KEPT[id][:2], Decimal(KEPT[id][2])]:
+                raise Incorrect(
+                    f"The order, product and price of line {id} should stay "
+                    f"{', '.join(map(str, KEPT[id]))}; they are {', '.join(map(str, found))}. "
+                    "The price is that of one piece."
+                )
         if db.execute("SELECT id, stock FROM goods ORDER BY id").fetchall() != [
             (1, 10),
             (2, 0),
@@ -522,6 +631,7 @@ def check_rules(pg: Database) -> None:
             (line.format(3, 4, 101, 1), "a quantity of 101"),
             ("UPDATE line SET quantity = 101 WHERE id = 1", "a quantity that was changed to 101"),
             (line.format(1, 2, 1, 1), "the same product twice in an order"),
+            (line.format(1, 2, 7, 5), "a product twice in an order, with different quantities"),
             (line.format(3, 4, 1, "-0.01"), "a price of -0.01"),
             (stock.format(-1), "a stock of -1"),
         ):
@@ -634,6 +744,13 @@ EXERCISES = [
                 changed(SOLUTION_2, "raise OutOfStock", 'raise ValueError("not enough")'),
                 "it raised ValueError",
             ),
+            (
+                STARTER_2.replace("    return ...\n", NONE_2),
+                "1000 pieces were ordered, 5 are there",
+            ),
+            (STARTER_2.replace("    return ...\n", BACK_2), "customers at once: place_order"),
+            (STARTER_2.replace("    return ...\n", UNORDERED_2), "FOR UPDATE needs an ORDER BY"),
+            (changed(SOLUTION_2, "price * quantity", "float(price) * quantity"), "a float"),
         ],
         praise="If you lock with one SELECT ... FOR UPDATE instead, give it an ORDER BY.",
     ),
@@ -661,6 +778,14 @@ EXERCISES = [
             (
                 SOLUTION_3.replace("(order_id, product_id)", "(product_id)"),
                 "a product that another order has too",
+            ),
+            (
+                SOLUTION_3.replace("(order_id, product_id)", "(order_id, product_id, quantity)"),
+                "with different quantities",
+            ),
+            (
+                SOLUTION_3.replace("quantity = 5 WHERE", "quantity = 5, price = 19.98 WHERE"),
+                "they are 1, 1, 19.98",
             ),
             (answer_3(MERGE, CLEAN, QUANTITY, PRICE, STOCK), "the same product twice"),
             (answer_3(MERGE, CLEAN, QUANTITY, ONCE, STOCK), "a price of -0.01"),

@@ -200,6 +200,7 @@ BODY_6 = """\
 """
 SOLUTION_6 = STARTER_6.replace("    return ...\n", BODY_6)
 ROUND_6 = "    return [round(cents * weight / sum(weights)) for weight in weights]\n"
+DECIMAL_6 = BODY_6.replace("cents * weight // whole", "int(Decimal(cents) * weight / whole)")
 LAST_6 = """\
     whole = sum(weights)
     parts = [cents * weight // whole for weight in weights]
@@ -214,17 +215,21 @@ def check_share(share: Callable[..., Any]) -> None:
     cases: list[tuple[int, list[int]]] = [(100, [1, 1]), (100, [1, 1, 1]), (0, [3, 4]), (1, [5])]
     cases += [(200, [1, 1, 1, 0]), (5, [1] * 7), (3, [0, 0, 9]), (10**17 + 1, [1, 1, 1])]
     cases += [(rng.randrange(10_000), [rng.randrange(50) for _ in range(5)]) for _ in range(200)]
+    cases += [(10**40 + 1, [1, 1, 1])]
     for cents, weights in cases:
         if not sum(weights):
             continue
         parts = share(cents, list(weights))
         call = f"share({cents}, {weights})"
+        digits = " A float has 15 to 17 digits; an int has all." * (cents > 10**15)
+        if cents > 10**30:
+            digits = " A Decimal computes with 28 digits; an int has all."
         if not isinstance(parts, list) or len(parts) != len(weights):
             raise Incorrect(f"{call} should return a list of {len(weights)} numbers.")
         if not all(type(part) is int for part in parts):
             raise Incorrect(f"{call} returned {parts}: whole cents are of the type int.")
         if sum(parts) != cents:
-            raise Incorrect(f"{call} returned {parts}, which add up to {sum(parts)}.")
+            raise Incorrect(f"{call} returned {parts}, which add up to {sum(parts)}.{digits}")
         for part, weight in zip(parts, weights, strict=True):
             if not weight and part:
                 raise Incorrect(f"{call} returned {parts}: a weight of 0 gets something.")
@@ -547,7 +552,11 @@ EXERCISES = [
             (STARTER_6.replace("    return ...\n", LAST_6), "returned [66, 66, 66, 2]"),
             (
                 changed(SOLUTION_6, "cents * weight // whole", "int(cents * (weight / whole))"),
-                "add up to 99999999999999999",
+                "add up to 99999999999999999. A float",
+            ),
+            (
+                "from decimal import Decimal\n" + STARTER_6.replace("    return ...\n", DECIMAL_6),
+                "A Decimal computes",
             ),
             (changed(SOLUTION_6, "return parts", "return [p / 1 for p in parts]"), "type int"),
             (
