@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import event
+from sqlalchemy import event, text
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from helpers.exercises import (
@@ -55,6 +55,17 @@ BODY_1 = """\
     return [(post.title, post.author.name) for post in posts]
 """
 SOLUTION_1 = STARTER_1.replace("    return ...\n", BODY_1)
+OWN_SESSION_1 = """\
+    async with AsyncSessionLocal() as own:
+        newest = select(Post).options(joinedload(Post.author)).order_by(Post.id.desc())
+        return [(post.title, post.author.name) for post in await own.scalars(newest.limit(count))]
+"""
+GAPS_1 = """\
+    top = await session.scalar(select(Post.id).order_by(Post.id.desc()).limit(1))
+    newest = select(Post).options(joinedload(Post.author)).order_by(Post.id.desc())
+    posts = await session.scalars(newest.where(Post.id > top - count))
+    return [(post.title, post.author.name) for post in posts]
+"""
 LOOP_1 = """\
     found = []
     for post in await session.scalars(select(Post).order_by(Post.id.desc()).limit(count)):
@@ -65,7 +76,11 @@ LOOP_1 = """\
 
 
 async def check_latest(pg: Database, latest: Callable[..., Any]) -> None:
-    """Ask for 1, 20 and 50 posts; count the statements and the rows."""
+    """Ask for 1, 20 and 50 posts; count the statements and the rows.
+
+    The session has deleted the second newest post, and not committed: so the ids have a gap, and
+    a query outside of the session would still find it.
+    """
     statements: list[str] = []
     rows: list[int] = []
 
@@ -74,15 +89,17 @@ async def check_latest(pg: Database, latest: Callable[..., Any]) -> None:
         rows.append(cursor.rowcount)
 
     with look(pg) as connection:
-        truth = connection.execute(
-            "SELECT title, name FROM posts JOIN users ON users.id = author_id "
-            "ORDER BY posts.id DESC LIMIT 50"
+        found = connection.execute(
+            "SELECT posts.id, title, name FROM posts JOIN users ON users.id = author_id "
+            "ORDER BY posts.id DESC LIMIT 51"
         ).fetchall()
+    everything = [(title, name) for _, title, name in found]
+    deleted, truth = found[1][0], everything[:1] + everything[2:]
     async with pool(pg, 2) as engine:
         event.listen(engine.sync_engine, "after_cursor_execute", note)
         for count in (1, 20, 50):
             async with session_of(engine) as session:
-                await session.connection()  # what connecting costs does not count
+                await session.execute(text("DELETE FROM posts WHERE id = :id"), {"id": deleted})
                 statements.clear()
                 rows.clear()
                 found = await latest(session, count)
@@ -91,8 +108,15 @@ async def check_latest(pg: Database, latest: Callable[..., Any]) -> None:
             pairs = [tuple(pair) if isinstance(pair, Sequence) else pair for pair in found]
             if pairs == truth[:count][::-1] != truth[:count]:
                 raise Incorrect("These are the newest posts, but the newest of them is last.")
+            if count > 1 and pairs == everything[:count]:
+                raise Incorrect(
+                    "The session had deleted a post, and latest() still returned it. Ask with "
+                    "the session that you get: another one does not see what it has changed."
+                )
             if len(pairs) != count:
-                raise Incorrect(f"latest(session, {count}) returned {len(pairs)} posts.")
+                raise Incorrect(
+                    f"latest(session, {count}) returned {len(pairs)} posts. Ids can have gaps."
+                )
             if pairs != truth[:count]:
                 bad = next(i for i in range(count) if pairs[i] != truth[i])
                 raise Incorrect(
@@ -270,12 +294,15 @@ async def check_pay(pg: Database, pay: Callable[..., Any]) -> None:
         connection.execute("UPDATE bills SET receipt = NULL")
         (before,) = connection.execute(IN_TRANSACTION).fetchone() or (0,)
         charged: list[Any] = []
+        alone = True
         everybody = asyncio.Event()
 
         async with pool(pg, 1, 2) as engine:
 
             async def charge(cents: Any) -> str:
                 charged.append(cents)
+                if alone and len(charged) > 1:
+                    raise Incorrect("charge() was called twice for one bill: it is paid twice.")
                 (now,) = connection.execute(IN_TRANSACTION).fetchone() or (0,)
                 if now > before or engine.pool.checkedout():  # type: ignore[attr-defined]
                     raise Incorrect(
@@ -297,6 +324,7 @@ async def check_pay(pg: Database, pay: Callable[..., Any]) -> None:
                 if charged != [100]:
                     raise Incorrect(f"Bill 1 has 100 cents. charge() was called with {charged}.")
                 check_receipts(connection, {1: first})
+                alone = False
                 everyone = await asyncio.gather(*(call(number) for number in range(1, 21)))
             except Incorrect as reason:
                 if isinstance(reason.__cause__, PoolTimeout):
@@ -341,6 +369,8 @@ EXERCISES = [
                 "raised MissingGreenlet",
             ),
             (STARTER_1.replace("    return ...\n", LOOP_1), "an N+1"),
+            (STARTER_1.replace("    return ...\n", OWN_SESSION_1), "had deleted a post"),
+            (STARTER_1.replace("    return ...\n", GAPS_1), "Ids can have gaps"),
             (changed(SOLUTION_1, ".desc()", ""), "Number 1 of the newest"),
             (
                 changed(
@@ -414,6 +444,12 @@ EXERCISES = [
                 "raised MissingGreenlet",
             ),
             (STARTER_3.replace("    return ...\n", SECOND_3), "waited for itself"),
+            (
+                changed(
+                    SOLUTION_3, "    return bill", "    await charge(bill.cents)\n    return bill"
+                ),
+                "it is paid twice",
+            ),
             (changed(SOLUTION_3, "    return bill.receipt\n", ""), "pay() returned None"),
         ],
         praise="Twenty callers waited for the bank at once, with a single connection.",

@@ -149,6 +149,15 @@ LOOK_5 = """\
     await session.commit()
     return user.id, True
 """
+ILIKE_5 = """\
+    same = select(User.id).where(User.email.ilike(email.strip()))
+    if found := await session.scalar(same):
+        return found, False
+    new = insert(User).values(email=email.strip(), name=name).on_conflict_do_nothing()
+    created = await session.scalar(new.returning(User.id))
+    await session.commit()
+    return (created, True) if created else (await session.scalar(same), False)
+"""
 UPSERT_5 = """\
     new = insert(User).values(email=email.strip().lower(), name=name)
     upsert = new.on_conflict_do_update(index_elements=[text("lower(email)")], set_={"name": name})
@@ -194,6 +203,15 @@ async def check_customer(pg: Database, customer: Callable[..., Any]) -> None:
                 raise Incorrect(
                     f"The first call returned {first!r}; it should be {(stored()[0][0], True)}."
                 )
+            # In a LIKE pattern, "_" and "%" stand for anything.
+            for email in ("_da@example.com", "%a@example.com"):
+                told = await call(email, "Other")
+                if told[0] == first[0]:
+                    raise Incorrect(
+                        f"{email!r} is another address, and it got the id of 'ada@example.com'. "
+                        "LIKE and ILIKE take `_` and `%` for wildcards."
+                    )
+                connection.execute("DELETE FROM users WHERE id <> %s", [first[0]])
             for email in ("ada@example.com", " ada@example.com ", "ADA@Example.com"):
                 told = await call(email, "Eve")
                 if len(stored()) != 1:
@@ -358,6 +376,7 @@ def check_pool_size(pool_size: Callable[..., Any]) -> None:
         ((200, 0.02, 2, 100, 10), 3, "4 are busy, 6 with half as many again, 3 in each process"),
         ((100, 0.03, 4, 100, 10), 2, "4.5 in four processes are more than one in each"),
         ((1000, 0.04, 6, 100, 10), 10, "60 in six processes"),
+        ((110, 0.01, 1, 100, 10), 2, "1.1 are busy, 1.65 with half as many again"),
         ((10, 0.01, 3, 100, 10), 1, "a process needs at least one"),
         ((1000, 0.06, 9, 100, 10), 10, "nine times ten are 90, which just fit"),
     ]:
@@ -369,6 +388,11 @@ def check_pool_size(pool_size: Callable[..., Any]) -> None:
             raise
         if told != size:
             raise Incorrect(f"pool_size{arguments} returned {told!r}; it is {size}: {why}.")
+        if not isinstance(told, int):
+            raise Incorrect(
+                f"pool_size{arguments} returned {told!r}, a {type(told).__name__}. Connections "
+                "are whole: return an int."
+            )
     for arguments, why in [
         ((1000, 0.2, 4, 100, 10), "300 connections"),
         ((800, 0.08, 4, 100, 10), "they want 96 of 100, and 10 are reserved"),
@@ -613,6 +637,7 @@ EXERCISES: list[Exercise] = [
                 ),
                 "returned (None, False)",
             ),
+            (STARTER_5.replace("    return ...\n", ILIKE_5), "for wildcards"),
             (changed(SOLUTION_5, "email = email.strip()", "email = email"), "made a second user"),
             (changed(SOLUTION_5, "    await session.commit()\n", ""), "no other session sees"),
         ],
@@ -665,6 +690,11 @@ EXERCISES: list[Exercise] = [
         wrong=[
             (changed(SOLUTION_7, "math.ceil(", "int("), "more than one in each"),
             (changed(SOLUTION_7, " / processes)", ")"), "3 in each process"),
+            (
+                changed(SOLUTION_7, "1.5 * rate * held /", "1.5 * math.ceil(rate * held) /"),
+                "1.1 are busy",
+            ),
+            (changed(SOLUTION_7, "return each", "return float(each)"), "return an int"),
             (changed(SOLUTION_7, " - reserve", ""), "10 are reserved"),
             (
                 changed(
