@@ -449,7 +449,7 @@ class Watch:
 class TestTogether:
     """A class, so that it runs beside the rest of this file."""
 
-    @pytest.mark.timeout(900)
+    @pytest.mark.timeout(1800)
     def test_every_lesson_for_several_learners_at_once(self, somebody: Somebody) -> None:
         """Every notebook, twice at the same moment, on servers that hold a third learner's data.
 
@@ -480,7 +480,7 @@ class TestTogether:
                     )
                     for lab in labs
                 ]
-                said = [run.communicate(timeout=900)[0] for run in runs]
+                said = [run.communicate(timeout=1700)[0] for run in runs]
             for run, words in zip(runs, said, strict=True):
                 assert run.returncode == 0, words[-6000:]
                 assert re.search(r"\d+ passed", words) and "skipped" not in words
