@@ -67,6 +67,7 @@ def test_servers_survive_a_kernel_restart(lab: Lab) -> None:
 
 def test_ctrl_c_in_a_program_does_not_reach_the_servers(lab: Lab) -> None:
     """Ctrl-C goes to a terminal's whole process group; the servers are in none of them."""
+    lab.env["LAB_IDLE_SECONDS"] = "30"  # nobody uses the servers until the second program does
     program = lab.program()
     pid = program.run(REDIS)
     os.killpg(program.pid, signal.SIGINT)
