@@ -231,7 +231,7 @@ def enter(arguments: list[str]) -> None:
     """Return inside the environment; from outside, build it and start over in it.
 
     `LAB_ENV=current` uses the running Python as it is, for images that bring the packages. Only
-    lesson 03's npm packages are installed, before a command that runs lessons.
+    the lessons' npm packages are installed, before a command that runs lessons.
     """
     if os.environ.get("LAB_ENV") == "current":
         if arguments[:1] in (["env"], ["lab"], ["test"], ["outputs"], ["soak"]):

@@ -391,6 +391,15 @@ def test_npm_packages_are_installed_once(node_course: Course) -> None:
     assert not list(node_course.root.glob("notebooks/**/node_modules"))
 
 
+@pytest.mark.parametrize("lesson", node.projects())
+def test_no_registry_is_named(lesson: str) -> None:
+    """A lock file holds checksums, and no address that only one machine can reach."""
+    text = (node.projects()[lesson] / "package-lock.json").read_text(encoding="utf-8")
+    assert "http" not in text
+    assert '"integrity"' in text
+    assert len(text) < 100_000
+
+
 def test_npms_registry_cannot_be_reached(node_course: Course) -> None:
     """One message; the rest is there; only `make env` tries again."""
     before = unreachable(node_course)

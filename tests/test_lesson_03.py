@@ -273,10 +273,3 @@ def test_an_app_that_does_not_load(pg: Any) -> None:
     """Node's own words, and no traceback of JavaScript in a result."""
     with pytest.raises(LabError, match="Cannot find module"):
         prisma_node.prisma(pg, "nothing", app="nothing.ts")
-
-
-def test_no_registry_is_named() -> None:
-    text = (FOLDER / "package-lock.json").read_text(encoding="utf-8")
-    assert "http" not in text
-    assert '"integrity"' in text
-    assert len(text) < 100_000

@@ -203,12 +203,6 @@ def test_the_published_javascript(mg: Any, db: Any, monkeypatch: pytest.MonkeyPa
         javascript(mg, program, "nothing()")
 
 
-def test_no_registry_is_named() -> None:
-    text = (FOLDER / "package-lock.json").read_text(encoding="utf-8")
-    assert "http" not in text
-    assert '"integrity"' in text
-
-
 def test_cells_for_mongodb_itself_run_only_there(db: Any) -> None:
     """On the stand-in they are left out of the regression run; on MongoDB nothing is."""
     cells = [

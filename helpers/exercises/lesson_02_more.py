@@ -277,6 +277,9 @@ AGAIN_11 = """\
 """
 
 
+PAGES_11 = "INSERT INTO pages VALUES (1, 'About us', 1), (2, 'Terms', 7)"
+
+
 def fill_pages(pg: Database) -> None:
     """Make the table of pages, with two pages."""
     end_uncommitted(pg)
@@ -285,14 +288,14 @@ def fill_pages(pg: Database) -> None:
         connection.execute(
             "CREATE TABLE pages (id int PRIMARY KEY, text text NOT NULL, version int NOT NULL)"
         )
-        connection.execute("INSERT INTO pages VALUES (1, 'About us', 1), (2, 'Terms', 7)")
+        connection.execute(PAGES_11)
 
 
 async def check_save(pg: Database, save: Callable[..., Any]) -> None:
     """Save in turn, with old versions too; then ten at once, all of whom read the same version."""
     with look(pg) as connection:
         connection.execute("DELETE FROM pages")
-        connection.execute("INSERT INTO pages VALUES (1, 'About us', 1), (2, 'Terms', 7)")
+        connection.execute(PAGES_11)
 
         def stored() -> dict[int, tuple[str, int]]:
             rows = connection.execute("SELECT id, text, version FROM pages ORDER BY id")

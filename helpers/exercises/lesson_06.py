@@ -15,13 +15,14 @@ from helpers.exercises import (
     Exercise,
     Incorrect,
     NotAttempted,
+    changed,
     end_uncommitted,
     lesson_06_deeper,
     lesson_06_more,
     look,
     running,
 )
-from helpers.exercises.lesson_06_more import filled_in_small_commits, note_updates
+from helpers.exercises.lesson_06_shared import filled_in_small_commits, note_updates
 
 
 def setup() -> dict[str, Any]:
@@ -195,13 +196,6 @@ SOLUTION_3 = STARTER_3.replace("    ...\n", FUNCTION_3.lstrip("\n"))
 NOTED = uuid.UUID("6ba7b810-9dad-41d1-80b4-00c04fd430c8")
 
 
-def wrong_3(old: str, new: str) -> str:
-    """Return the solution with one mistake in it."""
-    changed = SOLUTION_3.replace(old, new)
-    assert changed != SOLUTION_3, old
-    return changed
-
-
 def prepare_backfill(pg: Database) -> None:
     """Make a table in the middle of a backfill: gaps in the ids, and some rows filled."""
     end_uncommitted(pg)
@@ -254,9 +248,9 @@ def check_backfill(pg: Database, backfill: Callable[..., object]) -> None:
     if not committed:
         raise Incorrect("Your function ended without a commit, and its last rows were lost.")
     if after != before:
-        changed = sum(after[id] != value for id, value in before.items())
+        others = sum(after[id] != value for id, value in before.items())
         raise Incorrect(
-            f"{changed:,} users have another public_id than before, and links to them are dead. "
+            f"{others:,} users have another public_id than before, and links to them are dead. "
             "Leave out the rows that are filled."
         )
     with look(pg) as connection:
@@ -382,13 +376,17 @@ EXERCISES = [
             "WHERE id BETWEEN %s AND %s AND public_id IS NULL, then connection.commit().",
         ],
         wrong=[
-            (wrong_3("max(id)", "count(*)"), "Where does your loop end?"),
-            (wrong_3(" AND public_id IS NULL", ""), "links to them are dead"),
-            (wrong_3("        connection.commit()", "    connection.commit()"), "One commit held"),
-            (wrong_3("        connection.commit()\n", ""), "ended without a commit"),
+            (changed(SOLUTION_3, "max(id)", "count(*)"), "Where does your loop end?"),
+            (changed(SOLUTION_3, " AND public_id IS NULL", ""), "links to them are dead"),
+            (
+                changed(SOLUTION_3, "        connection.commit()", "    connection.commit()"),
+                "One commit held",
+            ),
+            (changed(SOLUTION_3, "        connection.commit()\n", ""), "ended without a commit"),
             # The SELECT has begun a transaction, so these are savepoints in it.
             (
-                wrong_3(
+                changed(
+                    SOLUTION_3,
                     "        connection.execute(",
                     "        with connection.transaction(): connection.execute(",
                 ).replace("        connection.commit()", "    connection.commit()"),

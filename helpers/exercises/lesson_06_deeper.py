@@ -24,6 +24,7 @@ from helpers.exercises import (
     running,
 )
 from helpers.exercises.deeper import STATEMENTS, only_database, starter, statements
+from helpers.exercises.lesson_06_shared import Attempt
 from helpers.paths import NOTEBOOKS
 
 # 4: patience.
@@ -63,9 +64,9 @@ def check_patiently(pg: Database, patiently: Callable[..., object]) -> None:
             BEGIN PERFORM pg_sleep(0.7); RETURN 'slow'; END $$
         """)
         holder.execute("SELECT * FROM ex4_users")
-        with _Attempt(pg, patiently, sql) as attempt:
+        with Attempt(pg, patiently, sql) as attempt:
             try:
-                _watch(observer, attempt)
+                _watch(observer, attempt, sql)
             finally:
                 holder.rollback()
             attempt.thread.join(5)
@@ -84,9 +85,9 @@ def check_patiently(pg: Database, patiently: Callable[..., object]) -> None:
             if not _attempted(pg, patiently):
                 raise NotAttempted("Your function did nothing.")
             raise Incorrect("Your function returned, but the statement has not been done.")
-        if attempt.shortest_pause() < 0.005:
+        if _shortest_pause(attempt.runs_of(sql)) < 0.005:
             raise Incorrect("Your function queues again at once, without a pause.")
-        with _Attempt(pg, patiently, sql) as again:
+        with Attempt(pg, patiently, sql) as again:
             again.thread.join(3)
     if not again.ended:
         raise Incorrect(
@@ -100,72 +101,25 @@ def check_patiently(pg: Database, patiently: Callable[..., object]) -> None:
         )
 
 
-class _Attempt:
-    """The learner's function at work in a thread; at the end of the block it is stopped."""
-
-    def __init__(self, pg: Database, patiently: Callable[..., object], sql: str) -> None:
-        self.raised: list[Exception] = []
-        self.runs: list[tuple[float, float]] = []  # when the statement began and ended
-        self.stopped = threading.Event()
-        self.ended = False
-        attempt = self
-
-        class Noting(psycopg.Cursor[Any]):
-            def execute(self, query: Any, *args: Any, **options: Any) -> Any:
-                if attempt.stopped.wait(0):
-                    time.sleep(0.1)
-                    raise SystemExit  # no `except Exception` goes on after this
-                began = time.monotonic()
-                try:
-                    return super().execute(query, *args, **options)
-                finally:
-                    if sql in str(query):
-                        attempt.runs.append((began, time.monotonic()))
-
-        self.connection = pg.connect(autocommit=True, cursor_factory=Noting)
-        self.pid: int = self.connection.info.backend_pid
-
-        def run() -> None:
-            try:
-                patiently(self.connection, sql)
-            except SystemExit:
-                return  # stopped
-            except Exception as error:
-                self.raised.append(error)
-
-        self.thread = threading.Thread(target=run, daemon=True)
-
-    def __enter__(self) -> _Attempt:
-        self.thread.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.ended = not self.thread.is_alive()
-        self.stopped.set()
-        if not self.ended:
-            with contextlib.suppress(psycopg.Error):
-                self.connection.cancel_safe(timeout=5)
-            self.thread.join(5)
-        self.connection.close()
-
-    def shortest_pause(self) -> float:
-        """Return the shortest time between two runs of the statement, in seconds."""
-        pairs = itertools.pairwise(self.runs)
-        return min((after[0] - before[1] for before, after in pairs), default=1.0)
+def _shortest_pause(runs: list[tuple[float, float]]) -> float:
+    """Return the shortest time between two runs, in seconds."""
+    return min((after[0] - before[1] for before, after in itertools.pairwise(runs)), default=1.0)
 
 
-def _watch(observer: Any, attempt: _Attempt) -> None:
+def _watch(observer: Any, attempt: Attempt, sql: str) -> None:
     """Return when the session has given up its place in the queue twice, or its thread ended."""
     given_up, runs, since = 0, 0, None
     deadline = time.monotonic() + 12
     while attempt.thread.is_alive() and given_up < 2 and time.monotonic() < deadline:
         (waiting,) = observer.execute(WAITING, [attempt.pid]).fetchone() or (False,)
-        ended = len(attempt.runs) > runs  # also when the next one stands in the queue already
+        ended = (
+            len(attempt.runs_of(sql)) > runs
+        )  # also when the next one stands in the queue already
         if since is not None and (ended or not waiting):
             given_up, since = given_up + 1, None
         if waiting and since is None:
             since = time.monotonic()
-        runs = len(attempt.runs)
+        runs = len(attempt.runs_of(sql))
         if since is not None and time.monotonic() - since > PATIENCE:
             raise Incorrect(
                 f"After {PATIENCE} s your statement still stood in the queue, and everybody "

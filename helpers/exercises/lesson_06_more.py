@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from textwrap import indent
@@ -20,48 +19,7 @@ from helpers.exercises import (
     running,
 )
 from helpers.exercises.deeper import only_database
-
-
-def note_updates(connection: Any, table: str) -> None:
-    """Let a trigger note how many rows each transaction updates.
-
-    A row's xmin would not do: below a savepoint it is the number of the subtransaction.
-    https://www.postgresql.org/docs/17/functions-info.html#FUNCTIONS-INFO-SNAPSHOT
-    """
-    connection.execute(f"DROP TABLE IF EXISTS {table}_noted")
-    connection.execute(f"CREATE TABLE {table}_noted (transaction xid8, rows bigint)")
-    connection.execute(f"""
-        CREATE OR REPLACE FUNCTION {table}_note() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN
-            INSERT INTO {table}_noted SELECT pg_current_xact_id(), count(*) FROM written;
-            RETURN NULL;
-        END $$
-    """)
-    connection.execute(f"""
-        CREATE TRIGGER {table}_note AFTER UPDATE ON {table} REFERENCING NEW TABLE AS written
-        FOR EACH STATEMENT EXECUTE FUNCTION {table}_note()
-    """)
-
-
-def filled_in_small_commits(connection: Any, table: str) -> bool:
-    """Return whether anything was updated; raise Incorrect for over 1,000 rows in a transaction."""
-    largest = connection.execute(
-        f"SELECT sum(rows)::int, count(DISTINCT xmin::text) FROM {table}_noted "
-        "GROUP BY transaction ORDER BY 1 DESC LIMIT 1"
-    ).fetchone()
-    rows, parts = largest or (0, 0)
-    if rows <= 1000:
-        return bool(rows)
-    if parts > 1:
-        raise Incorrect(
-            f"One transaction wrote {rows:,} rows, and 1,000 is the limit. Its {parts} parts are "
-            "savepoints: `with connection.transaction()` commits only when no transaction is open."
-        )
-    raise Incorrect(
-        f"One commit held {rows:,} rows, and 1,000 is the limit. All that time those rows were "
-        "locked."
-    )
-
+from helpers.exercises.lesson_06_shared import Attempt, filled_in_small_commits, note_updates
 
 # 10: leave none out.
 
@@ -119,45 +77,30 @@ def prepare_plans(pg: Database) -> None:
 def check_none_left(pg: Database, backfill: Callable[..., object]) -> None:
     """Hold two rows until the others are filled; then everything must get filled."""
     prepare_plans(pg)
-    raised: list[Exception] = []
-    with look(pg) as observer, pg.connect() as holder, pg.connect(autocommit=True) as work:
+    with look(pg) as observer, pg.connect() as holder:
         holder.execute("SELECT FROM ex10_users WHERE id = ANY (%s) FOR UPDATE", [list(HELD_10)])
-        pid = work.info.backend_pid
-
-        def run() -> None:
+        with Attempt(pg, backfill) as attempt:
             try:
-                backfill(work)
-            except Exception as error:
-                raised.append(error)
-
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        try:
-            free = _fill_the_others(observer, thread, holder.info.backend_pid, pid)
-            holder.rollback()
-            thread.join(10)
-            ended = not thread.is_alive()
-        finally:
-            holder.rollback()
-            if thread.is_alive():
-                observer.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
-                thread.join(5)
-        if raised and ended:
-            raise raised[0]
-        _judge_plans(observer, free, ended)
+                free = _fill_the_others(observer, attempt, holder.info.backend_pid)
+            finally:
+                holder.rollback()
+            attempt.thread.join(10)
+        if attempt.raised and attempt.ended:
+            raise attempt.raised[0]
+        _judge_plans(observer, free, attempt.ended)
 
 
-def _fill_the_others(observer: Any, thread: threading.Thread, *pids: int) -> int:
+def _fill_the_others(observer: Any, attempt: Attempt, holder: int) -> int:
     """Return how many free rows are empty, when there are none any more or the thread ended."""
     free, since, behind = -1, time.monotonic(), False
     while True:
-        alive = thread.is_alive()
+        alive = attempt.thread.is_alive()
         (found,) = observer.execute(FREE_10, [list(HELD_10)]).fetchone()
         if not found or not alive:
             return int(found)
         if found != free:
             free, since, behind = found, time.monotonic(), False
-        behind = behind or observer.execute(BEHIND_10, pids).fetchone() == (True,)
+        behind = behind or observer.execute(BEHIND_10, [holder, attempt.pid]).fetchone() == (True,)
         if time.monotonic() - since > PATIENCE[not behind]:
             why = "it stands behind a row that somebody holds" if behind else "is it committed"
             raise Incorrect(
