@@ -268,23 +268,53 @@ def test_down_with_and_without_volumes(lab: DockerLab) -> None:
         other.close()
 
 
+class ByHand:
+    """A copy of the course's folder, in which somebody runs Compose."""
+
+    def __init__(self, lab: DockerLab) -> None:
+        self.folder = lab.folder / "course"
+        ignored = shutil.ignore_patterns(".*", "work", "__pycache__")
+        shutil.copytree(ROOT, self.folder, ignore=ignored)
+        self.env = {name: value for name, value in lab.env.items() if name[:4] != "LAB_"}
+        self.project = lab.folder.name.lower()
+
+    def run(self, *command: str) -> str:
+        run = subprocess.run(
+            command, cwd=self.folder, env=self.env, check=True, stdout=subprocess.PIPE, text=True
+        )
+        return run.stdout
+
+    def compose(self, *arguments: str) -> str:
+        return self.run(*containers.compose_command()[:-2], "-p", self.project, *arguments)
+
+    def python(self, *arguments: str) -> str:
+        return self.run(str(ROOT / ".venv" / "bin" / "python"), *arguments)
+
+
+@pytest.mark.docker
+def test_auto_leaves_the_containers_of_another_lab_alone(lab: DockerLab) -> None:
+    """A run on Docker does not move a lab that is started beside it from the same folder."""
+    course = ByHand(lab)
+    course.env["LAB_LABEL"] = "another"
+    course.compose("up", "-d", "redis")
+    try:
+        code = "from helpers import engines; print(engines.chosen())"
+        assert course.python("-c", code).strip() == "embedded"
+    finally:
+        course.compose("down", "--volumes")
+
+
 @pytest.mark.docker
 def test_containers_started_by_hand_are_found(lab: DockerLab) -> None:
     """`docker compose up -d` in the course's folder: auto uses them, and `down` leaves them."""
-    course = lab.folder / "course"
-    shutil.copytree(ROOT, course, ignore=shutil.ignore_patterns(".*", "work", "__pycache__"))
-    env = {name: value for name, value in lab.env.items() if name[:4] != "LAB_"}
-    compose = [*containers.compose_command()[:-2], "-p", lab.folder.name.lower()]
-    run = {"cwd": course, "env": env, "check": True, "capture_output": True, "text": True}
+    course = ByHand(lab)
     code = "from helpers import lab; print(lab.redis('91').server.engine, lab.redis('91').url)"
-    python = str(ROOT / ".venv" / "bin" / "python")
-    subprocess.run([*compose, "up", "-d", "redis"], **run)  # type: ignore[call-overload]
+    course.compose("up", "-d", "redis")
     try:
-        asked = subprocess.run([python, "-c", code], **run)  # type: ignore[call-overload]
-        assert asked.stdout.split()[0] == "docker"
-        assert ":course@127.0.0.1:6380/" in asked.stdout
-        subprocess.run([python, "-m", "helpers", "down"], **run)  # type: ignore[call-overload]
-        left = subprocess.run([*compose, "ps", "-q"], **run)  # type: ignore[call-overload]
-        assert left.stdout.strip()
+        engine, url = course.python("-c", code).split()
+        assert engine == "docker"
+        assert ":course@127.0.0.1:6380/" in url
+        course.python("-m", "helpers", "down")
+        assert course.compose("ps", "-q").strip()
     finally:
-        subprocess.run([*compose, "down", "--volumes"], **run)  # type: ignore[call-overload]
+        course.compose("down", "--volumes")

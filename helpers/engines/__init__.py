@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from helpers.engines import external
-from helpers.engines.programs import KINDS
+from helpers.engines.programs import BY_HAND, KINDS, LABEL
 from helpers.engines.server import Server
 from helpers.errors import LabError
 from helpers.paths import ROOT, state_dir
@@ -60,8 +60,9 @@ def containers_run() -> bool:
         return True
     if os.environ.get("LAB_STATE"):  # another lab: the containers started by hand are not its own
         return False
-    mark = f"label=com.docker.compose.project.working_dir={ROOT}"
-    command = ["docker", "ps", "--quiet", "--filter", mark]
+    marks = (f"{LABEL}={BY_HAND}", f"com.docker.compose.project.working_dir={ROOT}")
+    command = ["docker", "ps", "--quiet"]
+    command += [word for mark in marks for word in ("--filter", f"label={mark}")]
     try:
         found = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
     except (OSError, subprocess.SubprocessError):

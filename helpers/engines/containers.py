@@ -31,13 +31,11 @@ from helpers.engines.launching import (
     remembered_port,
     write_private,
 )
+from helpers.engines.programs import BY_HAND, HOST, KINDS, LABEL, USER
 from helpers.engines.programs import CONTAINER_TITLES as TITLES
-from helpers.engines.programs import HOST, KINDS, USER
 from helpers.errors import LabError
 from helpers.paths import ROOT
 
-LABEL = "database-course.lab"
-BY_HAND = "by hand"
 #: A first start prepares the data; the official images need up to half a minute for it.
 START_SECONDS = 90
 STOP_SECONDS = 15

@@ -24,6 +24,8 @@ PORTS = range(20_000, 32_000)
 KINDS = ("mongodb", "postgresql", "redis")  # the slowest to start comes first
 TITLES = {"postgresql": "PostgreSQL", "redis": "Redis", "mongodb": "MongoDB stand-in (SecantusDB)"}
 
+#: What docker-compose.yml writes on each container: the lab that made it, or that nobody did.
+LABEL, BY_HAND = "database-course.lab", "by hand"
 CONTAINER_TITLES = {**TITLES, "mongodb": "MongoDB"}
 
 POSTGRES_SETTINGS = """
