@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
-from helpers import databases, doctor, engines, paths, work
+from helpers import databases, doctor, engines, environment, paths, work
 from helpers.engines import embedded
 from helpers.engines.processes import end, supervisors
 from helpers.engines.record import LOCK, try_lock
@@ -165,10 +165,10 @@ def test(arguments: list[str]) -> int:
     return pytest("-m", " and ".join(f"not {name}" for name in others), *(arguments or everything))
 
 
-def pytest(*arguments: str) -> int:
-    """Run pytest in the course's folder."""
-    command = [sys.executable, "-m", "pytest", *arguments]
-    return subprocess.run(command, cwd=paths.ROOT, env=os.environ, check=False).returncode
+def pytest(*arguments: str) -> NoReturn:
+    """Go on as pytest, in the course's folder."""
+    os.chdir(paths.ROOT)
+    environment.become([sys.executable, "-m", "pytest", *arguments])
 
 
 def outputs(arguments: list[str]) -> int:
@@ -180,8 +180,8 @@ def outputs(arguments: list[str]) -> int:
 
 def bench(_: list[str]) -> int:
     """Print ratios of the lab's times to those of the bare programs."""
-    command = [sys.executable, str(paths.ROOT / "tests" / "bench.py")]
-    return subprocess.run(command, cwd=paths.ROOT, check=False).returncode
+    os.chdir(paths.ROOT)
+    environment.become([sys.executable, str(paths.ROOT / "tests" / "bench.py")])
 
 
 def soak(arguments: list[str]) -> int:

@@ -6,6 +6,7 @@ the machine has, before anything is installed.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 from helpers import node
 from helpers.errors import LabError
@@ -245,9 +247,17 @@ def enter(arguments: list[str]) -> None:
         os.environ.pop("LAB_STARTED_OVER", None)
         return
     os.environ["LAB_STARTED_OVER"] = "yes"
-    command = [str(venv_python()), "-m", "helpers", *arguments]
-    if os.name == "nt":
-        sys.exit(subprocess.run(command, check=False).returncode)
+    become([str(venv_python()), "-m", "helpers", *arguments])
+
+
+def become(command: list[str]) -> NoReturn:
+    """Go on as another program: its exit code is ours, and whoever ends us ends it."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(command[0], command)
+    if os.name != "nt":
+        os.execv(command[0], command)
+    process = subprocess.Popen(command)
+    while True:
+        # Ctrl-C goes to both. This one waits until the other has tidied up.
+        with contextlib.suppress(KeyboardInterrupt):
+            sys.exit(process.wait())

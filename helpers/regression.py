@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -47,6 +48,8 @@ def own_lab() -> Iterator[Path]:
     external = engines.chosen() == "external"
     namespace = f"test_{os.getpid()}_{secrets.token_hex(3)}" if external else ""
     os.environ["LAB_NAMESPACE"] = namespace
+    # A run that is told to end tidies up first, as after Ctrl-C.
+    ended = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         for problem in engines.start_all():
             print(problem, file=sys.stderr)
@@ -66,6 +69,7 @@ def own_lab() -> Iterator[Path]:
             if value is not None:
                 os.environ[name] = value
         shutil.rmtree(state, ignore_errors=True)
+        signal.signal(signal.SIGTERM, ended)
 
 
 def remove_lesson(lesson: str) -> None:
@@ -296,11 +300,17 @@ def soak(times: int) -> int:
     for number in range(1, times + 1):
         started = time.monotonic()
         command = [sys.executable, "-m", "pytest", "-q", "--no-header", "notebooks"]
-        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        pipe = subprocess.PIPE
+        run = subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
+        try:
+            said, _ = run.communicate()
+        except KeyboardInterrupt:  # Ctrl-C reached the run too, and it tidies up
+            run.communicate()
+            raise
         failed += run.returncode != 0
         word = "passed" if run.returncode == 0 else "FAILED"
         print(f"run {number} of {times}: {word}, {time.monotonic() - started:.0f} s", flush=True)
         if run.returncode:
-            print(run.stdout)
+            print(said)
     print(f"{failed} of {times} runs failed.")
     return failed
