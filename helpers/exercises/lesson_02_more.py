@@ -460,11 +460,11 @@ async def check_rename(pg: Database, rename: Callable[..., Any], Customer: Any) 
             for number, words, known in [(1, " ada king", False), (2, "bob smith ", True)]:
                 before = stored()
                 async with AsyncSession(engine) as session:
-                    read = known and await session.get(Customer, number)
+                    read = await session.get(Customer, number) if known else None
                     statements.clear()
                     customer = await rename(session, number, words)
                     sent = len(statements)
-                    del read  # until here the session could not forget it
+                    same = customer is read  # while we keep it, the session cannot forget it
                 after = stored()
                 if after == before:
                     raise Incorrect(
@@ -478,7 +478,7 @@ async def check_rename(pg: Database, rename: Callable[..., Any], Customer: Any) 
                         f"rename(session, {number}, {words!r}) stored the name {now['name']!r}."
                     )
                 told = seen(customer, names)
-                if told != now and known:
+                if told != now and same:
                     raise Incorrect(
                         f"The session had read the customer before. The row holds {now}, and what "
                         f"rename() returned {told}: the object in the session was left as it was."
