@@ -8,8 +8,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from psycopg.errors import LockNotAvailable
 from sqlalchemy import ForeignKey, create_engine, event
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import async_sessionmaker
 from sqlalchemy.orm import Session, declarative_base, mapped_column, relationship
 
@@ -272,6 +274,32 @@ ONE_SESSION_6 = """\
 """
 
 
+OWN_ERROR_6 = """\
+    for tried in (1, 2, 3):
+        try:
+            async with Session() as session:
+                result = await work(session)
+                await session.commit()
+                return result
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+    raise RuntimeError("three tries, and no result")
+"""
+COMMIT_APART_6 = """\
+    for tried in (1, 2, 3):
+        async with Session() as session:
+            try:
+                result = await work(session)
+            except DBAPIError as error:
+                if tried == 3 or not error.connection_invalidated:
+                    raise
+            else:
+                await session.commit()
+                return result
+"""
+
+
 async def check_again(pg: Database, again: Callable[..., Any]) -> None:
     """Let work lose its connection never, once, at the commit, and always; let it fail."""
     with look(pg) as connection:
@@ -281,19 +309,30 @@ async def check_again(pg: Database, again: Callable[..., Any]) -> None:
             maker = async_sessionmaker(engine, expire_on_commit=False)
             tries = 0
 
-            def work(deadly: int, then: str = "SELECT 61", kill: bool = True) -> Any:
-                """Return work that loses its connection in its first `deadly` tries."""
+            def work(deadly: int, then: str = "SELECT 61", at_end: bool = False) -> Any:
+                """Return work that loses its connection in its first `deadly` tries.
+
+                Either in its middle or at its end, so that the commit is the first to notice.
+                """
 
                 async def do(session: Any) -> Any:
                     nonlocal tries
                     tries += 1
+                    if tries > 9:
+                        raise Incorrect(
+                            "The connection was lost each time, and again() did not stop trying."
+                        )
                     sql = f"INSERT INTO ex6_orders (try) VALUES ({tries})"
                     database = await session.connection()
                     await database.exec_driver_sql(sql)
-                    if tries <= deadly:
-                        pid = (await database.exec_driver_sql("SELECT pg_backend_pid()")).scalar()
-                        connection.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
-                    return (await database.exec_driver_sql(then)).scalar()
+                    pid = (await database.exec_driver_sql("SELECT pg_backend_pid()")).scalar()
+                    kill = partial(connection.execute, "SELECT pg_terminate_backend(%s, 5000)")
+                    if tries <= deadly and not at_end:
+                        kill([pid])
+                    result = (await database.exec_driver_sql(then)).scalar()
+                    if tries <= deadly and at_end:
+                        kill([pid])
+                    return result
 
                 return do
 
@@ -302,6 +341,8 @@ async def check_again(pg: Database, again: Callable[..., Any]) -> None:
                 tries = 0
                 try:
                     return await asyncio.wait_for(again(maker, doing), 15)
+                except TimeoutError:
+                    raise Incorrect("again() did not end within 15 seconds.") from None
                 except Incorrect as reason:
                     if reason.__cause__ is None:
                         raise
@@ -331,6 +372,14 @@ async def check_again(pg: Database, again: Callable[..., Any]) -> None:
             rows = connection.execute("SELECT count(*) FROM ex6_orders").fetchone() or (0,)
             if rows[0] != 2:
                 raise Incorrect(f"After a second try {rows[0] - 1} rows are stored; not one.")
+            told = await outcome(work(1, at_end=True))
+            rows = connection.execute("SELECT count(*) FROM ex6_orders").fetchone() or (0,)
+            if told != 61 or rows[0] != 3:
+                what = "the error" if isinstance(told, Incorrect) else repr(told)
+                raise Incorrect(
+                    f"The connection was lost just before the commit. The caller got {what}, after "
+                    f"{tries} tries, and {rows[0] - 2} rows are stored. The commit can fail too."
+                )
             told = await outcome(work(99))
             if not isinstance(told, Incorrect):
                 raise Incorrect(
@@ -338,6 +387,12 @@ async def check_again(pg: Database, again: Callable[..., Any]) -> None:
                 )
             if tries != 3:
                 raise Incorrect(f"The connection was lost each time: {tries} tries, not three.")
+            if not isinstance(told.__cause__, DBAPIError):
+                raise Incorrect(
+                    "The connection was lost each time, and the caller got another error: "
+                    f"{type(told.__cause__).__name__}. Let the last one go to the caller, with "
+                    "what it knows."
+                )
             told = await outcome(work(0, "SELECT 1 / 0"))
             if not isinstance(told, Incorrect):
                 raise Incorrect(f"work() failed for good, and again() returned {told!r}.")
@@ -345,6 +400,11 @@ async def check_again(pg: Database, again: Callable[..., Any]) -> None:
                 raise Incorrect(
                     f"A division by zero was tried {tries} times. It will not get better: repeat "
                     "only when the connection was lost."
+                )
+            if not isinstance(told.__cause__, DBAPIError):
+                raise Incorrect(
+                    "work() divided by zero, and the caller got another error: "
+                    f"{type(told.__cause__).__name__}."
                 )
             if engine.pool.checkedout():  # type: ignore[attr-defined]
                 raise Incorrect("At the end a session is still open.")
@@ -461,6 +521,23 @@ UPDATES_8 = (
     return True
 """
 )
+RETRY_8 = (
+    RULES_8
+    + """\
+    while True:
+        try:
+            first = await session.get(Account, source, with_for_update=True)
+            second = await session.get(Account, target, with_for_update=True)
+            if not first or not second or first.cents < cents:
+                return False
+            first.cents -= cents
+            second.cents += cents
+            await session.commit()
+            return True
+        except DBAPIError:
+            await session.rollback()
+"""
+)
 START_8 = {number: 1000 for number in range(1, 11)}
 
 
@@ -491,6 +568,7 @@ async def check_transfer(pg: Database, transfer: Callable[..., Any]) -> None:
                     return await transfer(session, source, target, cents)
 
             await check_rules(call, balances)
+            await check_order(pg, connection, transfer)
             reset()
             everybody = [(1, 2 + number % 9, 100) for number in range(50)]
             results = await crowd(pg, call, everybody)
@@ -554,6 +632,96 @@ async def check_rules(call: Callable[..., Any], balances: Callable[[], dict[int,
             raise Incorrect(f"transfer{arguments} changed the accounts.")
 
 
+async def check_order(pg: Database, connection: Any, transfer: Callable[..., Any]) -> None:
+    """See which of two rows a transfer locks first, in both directions and both orders on disk.
+
+    Row 1 is locked. Who waits for it has locked row 2 before, or has not. The rows are read as
+    they are stored: another plan may give a wrong answer the right order, by luck.
+    """
+    first: dict[tuple[bool, bool], int] = {}
+    async with pool(pg, 2) as engine:
+        plans = [f"SET enable_{scan}scan = off" for scan in ("index", "indexonly", "bitmap")]
+        begin_with(engine.sync_engine, *plans)
+
+        async def call(forth: bool) -> Any:
+            async with session_of(engine) as session:
+                return await transfer(session, 1 if forth else 2, 2 if forth else 1, 10)
+
+        def look_at_2(key: tuple[bool, bool]) -> None:
+            free = "SELECT 1 FROM accounts WHERE id = 2 FOR UPDATE SKIP LOCKED"
+            with pg.connect() as other:
+                other.execute("SET lock_timeout = '1s'")
+                try:
+                    first[key] = 1 if other.execute(free).fetchone() else 2
+                except LockNotAvailable:  # it waits for a lock on the whole table
+                    first[key] = 1
+
+        def store(rising: bool) -> None:
+            connection.execute("TRUNCATE accounts")
+            for number in sorted(START_8, reverse=not rising):
+                connection.execute("INSERT INTO accounts VALUES (%s, 1000)", [number])
+
+        for rising in (True, False):
+            for forth in (True, False):
+                store(rising)
+                look = partial(look_at_2, (rising, forth))
+                await behind_lock(pg, LOCK_8.format(1), [partial(call, forth)], 1, look)
+            if first[rising, True] != first[rising, False]:
+                store(rising)
+                await head_on(pg, *(partial(call, first[rising, True] == n) for n in (1, 2)))
+    if first[True, True] != first[False, True]:
+        raise Incorrect(
+            "When account 1 is stored before account 2, transfer() locks 1 first; when 2 is "
+            "stored before 1, it locks 2 first. An UPDATE moves a row, so callers who meet may "
+            "see different orders. Only ORDER BY is an order."
+        )
+
+
+LOCK_8 = "SELECT 1 FROM accounts WHERE id = {} FOR UPDATE"
+
+
+async def head_on(pg: Database, *calls: Callable[..., Any]) -> None:
+    """Let two transfers meet, of which the first locks 1 first, and the second 2; say what came.
+
+    Raises:
+        Incorrect: always; they have locked each other out.
+    """
+    query = """SELECT count(*) FROM pg_stat_activity
+               WHERE datname = current_database() AND wait_event_type = 'Lock'
+                 AND %s <> ALL (pg_blocking_pids(pid))"""
+    with pg.connect() as holder_1, pg.connect() as holder_2, look(pg) as eye:
+        tasks = []
+        for number, holder in ((1, holder_1), (2, holder_2)):
+            holder.execute(LOCK_8.format(number))
+
+        async def wait(waiting: int, pid: int = 0) -> None:
+            for _ in range(250):
+                if (eye.execute(query, [pid]).fetchone() or (0,))[0] >= waiting:
+                    return
+                await asyncio.sleep(0.02)
+
+        for number, call in enumerate(calls, start=1):
+            tasks.append(asyncio.ensure_future(call()))
+            await wait(number)
+        holder_2.rollback()
+        await wait(2, holder_2.info.backend_pid)  # the second has row 2, and waits for 1
+        holder_1.rollback()
+        told = await asyncio.gather(*tasks, return_exceptions=True)
+    each = (
+        "A transfer from 1 to 2 met one from 2 to 1: each locked one account, and waited for the "
+        "other"
+    )
+    if told == [True, True]:
+        raise Incorrect(
+            f"{each}, until PostgreSQL ended one of them. transfer() tried again, so nobody got "
+            "the error; but all that time nobody could use either account. Let everybody lock in "
+            "the same order: then it never happens."
+        )
+    raise Incorrect(
+        f"{each}. PostgreSQL ended one of them: a deadlock. Let everybody lock in the same order."
+    )
+
+
 async def crowd(pg: Database, call: Callable[..., Any], transfers: list[Any]) -> list[Any]:
     """Let all callers come while the rows are locked; return what they were told."""
     lock = "SELECT 1 FROM accounts ORDER BY id FOR UPDATE"
@@ -561,10 +729,17 @@ async def crowd(pg: Database, call: Callable[..., Any], transfers: list[Any]) ->
         return await behind_lock(pg, lock, [partial(call, *transfer) for transfer in transfers], 20)
     except Incorrect as reason:
         cause = reason.__cause__
-        if isinstance(cause, DBAPIError) and getattr(cause.orig, "sqlstate", "") == "40P01":
+        state = getattr(cause.orig, "sqlstate", "") if isinstance(cause, DBAPIError) else ""
+        if state == "40P01":
             raise Incorrect(
-                "Transfers from 1 to 2 met transfers from 2 to 1, and PostgreSQL ended one of "
+                "Transfers met others in the opposite direction, and PostgreSQL ended one of "
                 "them: a deadlock. Let everybody lock in the same order."
+            ) from None
+        if state == "55P03" or isinstance(cause, PoolTimeout):
+            what = "a lock" if state else "one of the pool's twenty connections"
+            raise Incorrect(
+                f"A caller waited {15 if state else 20} seconds for {what}, and did not get it. "
+                "Does transfer() ask for a second connection while it holds locks?"
             ) from None
         raise
 
@@ -671,6 +846,9 @@ EXERCISES: list[Exercise] = [
                 changed(SOLUTION_6, "(1, 2, 3)", "range(1, 6)", "tried == 3", "tried == 5"),
                 "tries, not three",
             ),
+            (STARTER_6.replace("    return ...\n", OWN_ERROR_6), "got another error"),
+            (STARTER_6.replace("    return ...\n", COMMIT_APART_6), "just before the commit"),
+            (changed(SOLUTION_6, "for tried in (1, 2, 3)", "while tried := 1"), "did not stop"),
         ],
         praise="A restart of the server is now a slow moment, and no error.",
     ),
@@ -728,6 +906,8 @@ EXERCISES: list[Exercise] = [
         wrong=[
             (changed(SOLUTION_8, ".with_for_update()", ""), "were told True, and"),
             (STARTER_8.replace("    return ...\n", SOURCE_FIRST_8), "a deadlock"),
+            (STARTER_8.replace("    return ...\n", RETRY_8), "transfer() tried again"),
+            (changed(SOLUTION_8, ".order_by(Account.id)", ""), "Only ORDER BY"),
             (STARTER_8.replace("    return ...\n", UPDATES_8), "cents are gone"),
             (changed(SOLUTION_8, RULES_8, ""), "should raise ValueError"),
             (changed(SOLUTION_8, "    await session.commit()\n", ""), "no other session sees"),

@@ -1,16 +1,18 @@
-"""More exercises of lesson 02's "Going deeper": times, a session for each task, a version."""
+"""More exercises of lesson 02's "Going deeper": times, tasks, a version, the commit."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import psycopg
 from psycopg.pq import TransactionStatus
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import async_sessionmaker
+from sqlalchemy import Engine, event, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from helpers.exercises import (
     Database,
@@ -350,6 +352,168 @@ async def check_save(pg: Database, save: Callable[..., Any]) -> None:
             )
 
 
+# Exercise 12: what was stored.
+
+STARTER_12 = '''
+class Customer(declarative_base()):
+    __tablename__ = "customers"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    revision: Mapped[int]
+
+
+async def rename(session, customer_id, name):
+    """Store the name, commit, return the customer as it is stored now; or None."""
+    return ...
+
+
+ex12.start()
+await ex12.check()
+'''
+BODY_12 = """\
+    new = update(Customer).where(Customer.id == customer_id).values(name=name)
+    customer = await session.scalar(new.returning(Customer))
+    await session.commit()
+    if customer:
+        await session.refresh(customer)
+    return customer
+"""
+SOLUTION_12 = STARTER_12.replace("    return ...\n", BODY_12)
+PUBLISHED_12 = """\
+    customer = await session.get(Customer, customer_id)
+    if customer:
+        customer.name = name
+        await session.commit()
+        await session.refresh(customer)
+    return customer
+"""
+FLUSH_12 = """\
+    customer = await session.get(Customer, customer_id)
+    if customer:
+        customer.name = name
+        await session.flush()
+        session.expunge(customer)
+    await session.commit()
+    return customer
+"""
+EXPUNGE_12 = """\
+    new = update(Customer).where(Customer.id == customer_id).values(name=name)
+    customer = await session.scalar(new.returning(Customer))
+    if customer:
+        session.expunge(customer)
+    await session.commit()
+    return customer
+"""
+
+
+def fill_customers(pg: Database) -> None:
+    """Make the table of customers, with its trigger, and two customers."""
+    end_uncommitted(pg)
+    with look(pg) as connection:
+        connection.execute("DROP TABLE IF EXISTS customers")
+        connection.execute("DROP SEQUENCE IF EXISTS customers_revision")
+        connection.execute("CREATE SEQUENCE customers_revision START 100 INCREMENT 7")
+        connection.execute(
+            "CREATE TABLE customers (id int PRIMARY KEY, name text NOT NULL, "
+            "revision int NOT NULL DEFAULT 0)"
+        )
+        connection.execute("INSERT INTO customers (id, name) VALUES (1, 'Ada'), (2, 'Bob')")
+        connection.execute(
+            """CREATE OR REPLACE FUNCTION tidy_customer() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN
+                NEW.name := initcap(btrim(NEW.name));
+                NEW.revision := nextval('customers_revision');
+                RETURN NEW;
+            END $$"""
+        )
+        connection.execute(
+            "CREATE TRIGGER tidy BEFORE UPDATE ON customers "
+            "FOR EACH ROW EXECUTE FUNCTION tidy_customer()"
+        )
+
+
+@contextmanager
+def listening() -> Iterator[list[str]]:
+    """Collect the statements of every engine, so that none goes past the count."""
+    statements: list[str] = []
+
+    def note(*arguments: Any) -> None:
+        statements.append(arguments[2])
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield statements
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+async def check_rename(pg: Database, rename: Callable[..., Any], Customer: Any) -> None:
+    """Rename one who was not read before, one who was, and one who is not there."""
+    names = ("id", "name", "revision")
+    with look(pg) as connection, listening() as statements:
+
+        def stored() -> dict[int, Any]:
+            rows = connection.execute("SELECT id, name, revision FROM customers")
+            return {row[0]: dict(zip(names, row, strict=True)) for row in rows}
+
+        async with pool(pg, 2) as engine:
+            for number, words, known in [(1, " ada king", False), (2, "bob smith ", True)]:
+                before = stored()
+                async with AsyncSession(engine) as session:
+                    read = await session.get(Customer, number) if known else None
+                    statements.clear()
+                    customer = await rename(session, number, words)
+                    sent = len(statements)
+                    same = customer is read  # while we keep it, the session cannot forget it
+                after = stored()
+                if after == before:
+                    raise Incorrect(
+                        "After rename() another session still reads the old name. Commit."
+                    )
+                now = after[number]
+                if after != {**before, number: now}:
+                    raise Incorrect(f"rename() of customer {number} changed other customers too.")
+                if now["name"] != words.strip().title():
+                    raise Incorrect(
+                        f"rename(session, {number}, {words!r}) stored the name {now['name']!r}."
+                    )
+                told = seen(customer, names)
+                if told != now and same:
+                    raise Incorrect(
+                        f"The session had read the customer before. The row holds {now}, and what "
+                        f"rename() returned {told}: the object in the session was left as it was."
+                    )
+                if told != now:
+                    raise Incorrect(
+                        f"The row holds {now}, and what rename() returned {told}. The trigger had "
+                        "the last word."
+                    )
+                if sent > 2:
+                    raise Incorrect(f"rename() sent {sent} statements. Two are enough.")
+            before = stored()
+            async with AsyncSession(engine) as session:
+                customer = await rename(session, 99, "nobody")
+            if customer is not None:
+                kind = type(customer).__name__
+                raise Incorrect(f"There is no customer 99, and rename() returned a {kind}.")
+            if stored() != before:
+                raise Incorrect("There is no customer 99, but rename() changed the table.")
+
+
+def seen(customer: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Read what rename() returned, after its session was closed."""
+    try:
+        return {name: getattr(customer, name) for name in names}
+    except SQLAlchemyError as error:
+        raise Incorrect(
+            f"The session is closed, and to read the customer raises {type(error).__name__}. "
+            "What expired it, and what came after that?"
+        ) from None
+    except AttributeError:
+        kind = type(customer).__name__
+        raise Incorrect(f"rename() returned a {kind}, not a customer.") from None
+
+
 EXERCISES: list[Exercise] = [
     Exercise(
         number=9,
@@ -426,5 +590,30 @@ EXERCISES: list[Exercise] = [
             (STARTER_11.replace("    return ...\n", AGAIN_11), "were told that theirs is stored"),
         ],
         praise="Eva keeps her text, and Tom is asked.",
+    ),
+    Exercise(
+        number=12,
+        title="What was stored",
+        prompt="Write rename(session, customer_id, name): the customer as the database has it.",
+        setup=section("i-setup"),
+        prepare=fill_customers,
+        starter=STARTER_12,
+        solution=SOLUTION_12,
+        check=check_rename,
+        hints=[
+            "The commit expires the object. Who reads it after that, and where?",
+            "update(Customer).where(...).values(name=name) needs no object and no SELECT.",
+            "With .returning(Customer) it gives the customer or None; refresh it after the commit.",
+        ],
+        wrong=[
+            (changed(SOLUTION_12, "await session.refresh(customer)", "pass"), "to read the"),
+            (STARTER_12.replace("    return ...\n", PUBLISHED_12), "Two are enough"),
+            (STARTER_12.replace("    return ...\n", FLUSH_12), "the last word"),
+            (STARTER_12.replace("    return ...\n", EXPUNGE_12), "was left as it was"),
+            (changed(SOLUTION_12, "    await session.commit()\n", ""), "still reads the old name"),
+            (changed(SOLUTION_12, ".where(Customer.id == customer_id)", ""), "other customers too"),
+            (changed(SOLUTION_12, "    if customer:\n    ", ""), "rename(AsyncSession, 99"),
+        ],
+        praise="One statement wrote it, one read what the database made of it.",
     ),
 ]

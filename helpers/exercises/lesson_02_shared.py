@@ -74,11 +74,16 @@ def session_of(engine: AsyncEngine) -> AsyncSession:
 
 
 async def behind_lock(
-    pg: Database, lock: str, calls: Sequence[Callable[[], Awaitable[Any]]], size: int
+    pg: Database,
+    lock: str,
+    calls: Sequence[Callable[[], Awaitable[Any]]],
+    size: int,
+    meanwhile: Callable[[], None] | None = None,
 ) -> list[Any]:
     """Start calls while rows are locked, unlock when each waits or has ended; return the results.
 
-    So those in the pool, `size` of them, have read before any of them writes.
+    So those in the pool, `size` of them, have read before any of them writes. `meanwhile` is
+    called just before the rows are unlocked.
 
     Raises:
         Incorrect: not all of them came to the database; or what the first of them raised.
@@ -95,6 +100,8 @@ async def behind_lock(
             if waiting >= running:
                 break
             await asyncio.sleep(0.02)
+        if meanwhile:
+            meanwhile()
         holder.rollback()
     done, hanging = await asyncio.wait(tasks, timeout=30)
     for task in hanging:
