@@ -225,8 +225,8 @@ def test_a_fork_of_a_killed_kernel_keeps_nothing_up(lab: Lab) -> None:
     """A child that a kernel forked holds no lease of its parent's."""
     program = lab.program()
     program.run(REDIS)
-    program.run("import os, time\nresult = os.fork()\nif not result: time.sleep(300); os._exit(0)")
-    child = next(iter(psutil.Process(program.pid).children()))
+    fork = "import os, time\nresult = os.fork()\nif not result: time.sleep(300); os._exit(0)"
+    child = psutil.Process(program.run(fork))
     lab.others.append(child)
     program.kill()
     until(lambda: not lab.processes("redis-server"), 30, "the end of Redis")
