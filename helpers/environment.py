@@ -239,6 +239,8 @@ def enter(arguments: list[str]) -> None:
         if arguments[:1] in (["env"], ["lab"], ["test"], ["outputs"], ["soak"]):
             complete(again=arguments[0] == "env")
         return
+    # Images often set this. Then each of the many processes compiles every package anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     # Below, the command starts over in the environment: npm is not tried again there.
     again = arguments[:1] == ["env"] and not os.environ.get("LAB_STARTED_OVER")
     if not current() or node.due(again, str(venv_python())):
