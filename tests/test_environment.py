@@ -391,6 +391,13 @@ def test_npm_packages_are_installed_once(node_course: Course) -> None:
     assert not list(node_course.root.glob("notebooks/**/node_modules"))
 
 
+def test_what_python_compiles_is_kept(course: Course) -> None:
+    """Also where an image says otherwise: or every process would compile every package anew."""
+    course.env["PYTHONDONTWRITEBYTECODE"] = "1"
+    course.build()
+    assert list(course.root.glob("helpers/__pycache__/cli.*.pyc"))
+
+
 @pytest.mark.parametrize("lesson", node.projects())
 def test_no_registry_is_named(lesson: str) -> None:
     """A lock file holds checksums, and no address that only one machine can reach."""
