@@ -26,6 +26,13 @@ from jupyter_client.manager import KernelManager
 
 from helpers.paths import ROOT
 
+# The shell lets programs in the background ignore Ctrl-C, and they hand that on.
+IN_TERMINAL = (
+    sys.executable,
+    "-c",
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+    "os.execv(sys.argv[1], sys.argv[1:])",
+)
 # Reads one program text a line, runs it, and answers with what it printed and left in `result`.
 PROGRAM = """
 import contextlib, io, json, signal, sys
@@ -208,6 +215,16 @@ class Lab:
             stdin=subprocess.DEVNULL,
             check=False,
         )
+
+    def start_run(self, *arguments: str) -> psutil.Popen:
+        """Start a verb that uses servers of its own; their folder is in this lab's."""
+        self.state.mkdir()
+        self.env |= {"TMPDIR": str(self.state), "LAB_IDLE_SECONDS": "600"}
+        command = [*IN_TERMINAL, sys.executable, "-m", "helpers", *arguments]
+        none, options = subprocess.DEVNULL, {"cwd": self.course, "env": self.env}
+        run = psutil.Popen(command, stdout=none, stderr=none, start_new_session=True, **options)
+        self.others.append(run)
+        return run
 
     def program(self, *prefix: str) -> Program:
         self.programs.append(Program(self, *prefix))

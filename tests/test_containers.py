@@ -268,6 +268,19 @@ def test_down_with_and_without_volumes(lab: DockerLab) -> None:
         other.close()
 
 
+@pytest.mark.docker
+def test_a_run_that_is_ended_leaves_nothing(lab: DockerLab) -> None:
+    """A CI service that cancels a run sends SIGTERM: its containers and volumes go too."""
+    run = lab.start_run("test", "notebooks/01_postgresql_full_text_search.ipynb")
+    until(lambda: lab.processes("ipykernel"), 120, "the notebook")
+    (lab.state,) = lab.state.glob("course-test-*")
+    assert lab.containers() == ["mongodb", "postgresql", "redis"]
+    run.terminate()
+    assert run.wait(90) != 0
+    lab.empty(5)
+    assert (lab.containers(), lab.data(), lab.state.exists()) == ([], set(), False)
+
+
 class ByHand:
     """A copy of the course's folder, in which somebody runs Compose."""
 

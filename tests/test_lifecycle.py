@@ -28,13 +28,6 @@ def servers(lab: Lab) -> dict[str, int]:
     return {name: len(lab.processes(word)) for name, word in words.items()}
 
 
-# The shell lets programs in the background ignore Ctrl-C, and they hand that on.
-IN_TERMINAL = [
-    sys.executable,
-    "-c",
-    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
-    "os.execv(sys.argv[1], sys.argv[1:])",
-]
 ONE_OF_EACH = {"supervisor": 1, "guard": 1, "redis": 1, "postgres": 1, "mongodb": 1}
 
 
@@ -82,37 +75,19 @@ def test_ctrl_c_in_a_program_does_not_reach_the_servers(lab: Lab) -> None:
     assert lab.program().run(REDIS) == pid
 
 
-@pytest.mark.parametrize(
-    ("how", "verb"),
-    [("SIGINT", "test"), ("SIGTERM", "test"), ("SIGINT", "outputs")],
-)
+@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("verb", ["test", "outputs"])
 def test_a_run_that_is_ended_leaves_nothing(lab: Lab, how: str, verb: str) -> None:
     """Ctrl-C, and what a CI service sends when somebody cancels: the run's own servers end."""
-    lab.state.mkdir()
-    lab.env |= {"TMPDIR": str(lab.state), "LAB_IDLE_SECONDS": "600"}
-    what = {
-        "test": ["notebooks/01_postgresql_full_text_search.ipynb", "-n", "1"],
-        "outputs": ["01"],
-    }
-    run = subprocess.Popen(
-        [*IN_TERMINAL, sys.executable, "-m", "helpers", verb, *what.get(verb, ["1"])],
-        cwd=lab.course,
-        env=lab.env,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        until(lambda: servers(lab) == ONE_OF_EACH, 60, "the run's servers")
-        until(lambda: lab.processes("ipykernel"), 60, "the notebook")
-        number = getattr(signal, how)
-        (os.killpg if how == "SIGINT" else os.kill)(run.pid, number)
-        assert run.wait(60) != 0
-        lab.empty(5)
-        assert not list(lab.state.glob("course-test-*"))
-    finally:
-        if run.poll() is None:
-            kill(psutil.Process(run.pid))
+    notebook = "01_postgresql_full_text_search.ipynb"
+    run = lab.start_run(verb, f"notebooks/{notebook}" if verb == "test" else notebook)
+    until(lambda: servers(lab) == ONE_OF_EACH, 60, "the run's servers")
+    until(lambda: lab.processes("ipykernel"), 60, "the notebook")
+    end = os.killpg if how == "SIGINT" else os.kill
+    end(run.pid, getattr(signal, how))
+    assert run.wait(60) != 0
+    lab.empty(5)
+    assert not list(lab.state.glob("course-test-*"))
 
 
 @pytest.mark.parametrize("time", range(2))
