@@ -614,6 +614,6 @@ EXERCISES: list[Exercise] = [
             (changed(SOLUTION_12, ".where(Customer.id == customer_id)", ""), "other customers too"),
             (changed(SOLUTION_12, "    if customer:\n    ", ""), "rename(AsyncSession, 99"),
         ],
-        praise="One statement wrote it, one read what the database made of it.",
+        praise="The caller holds what the database made of it.",
     ),
 ]
