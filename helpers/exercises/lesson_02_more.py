@@ -480,13 +480,13 @@ async def check_rename(pg: Database, rename: Callable[..., Any], Customer: Any) 
                 told = seen(customer, names)
                 if told != now and same:
                     raise Incorrect(
-                        f"The session had read the customer before. The row holds {now}, and what "
-                        f"rename() returned {told}: the object in the session was left as it was."
+                        f"The session had read the customer before. The row holds {now}, the "
+                        f"returned object {told}: the object in the session was left as it was."
                     )
                 if told != now:
                     raise Incorrect(
-                        f"The row holds {now}, and what rename() returned {told}. The trigger had "
-                        "the last word."
+                        f"The row holds {now}, the returned object {told}. The trigger had the "
+                        "last word."
                     )
                 if sent > 2:
                     raise Incorrect(f"rename() sent {sent} statements. Two are enough.")
