@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import textwrap
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -570,6 +571,13 @@ RETRY_8 = (
             await session.rollback()
 """
 )
+PYTHONS_LOCK_8 = changed(
+    STARTER_8,
+    "async def transfer",
+    "one = asyncio.Lock()\n\n\nasync def transfer",
+    "    return ...\n",
+    "    async with one:\n" + textwrap.indent(SOURCE_FIRST_8, "    "),
+)
 START_8 = {number: 1000 for number in range(1, 11)}
 
 
@@ -964,6 +972,7 @@ EXERCISES: list[Exercise] = [
             (changed(SOLUTION_8, ".with_for_update()", ""), "were told True, and"),
             (STARTER_8.replace("    return ...\n", SOURCE_FIRST_8), "a deadlock"),
             (STARTER_8.replace("    return ...\n", RETRY_8), "transfer() tried again"),
+            (PYTHONS_LOCK_8, "one of them waited in Python"),
             (changed(SOLUTION_8, ".order_by(Account.id)", ""), "Only ORDER BY"),
             (STARTER_8.replace("    return ...\n", UPDATES_8), "cents are gone"),
             (changed(SOLUTION_8, RULES_8, ""), "should raise ValueError"),
