@@ -409,7 +409,7 @@ EXERCISES = [
                     "    async with one:\n"
                     + READ_2.replace("    ", "        ", 1).replace("\n    ", "\n        "),
                 ),
-                "reached the database",
+                "waited in PostgreSQL",
             ),
         ],
         praise="The row's lock is the queue, in any number of processes.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import textwrap
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -25,7 +26,7 @@ from helpers.exercises import (
     look,
     running,
 )
-from helpers.exercises.lesson_02_shared import behind_lock, pool, section, session_of
+from helpers.exercises.lesson_02_shared import LOOKS, behind_lock, pool, section, session_of
 
 # Exercise 4: orders and their lines.
 
@@ -286,6 +287,11 @@ OWN_ERROR_6 = """\
                 raise
     raise RuntimeError("three tries, and no result")
 """
+SAME_SESSION_6 = changed(
+    ONE_SESSION_6,
+    "as error:\n",
+    "as error:\n                await session.rollback()\n",
+)
 COMMIT_APART_6 = """\
     for tried in (1, 2, 3):
         async with Session() as session:
@@ -308,6 +314,18 @@ async def check_again(pg: Database, again: Callable[..., Any]) -> None:
         async with pool(pg, 3) as engine:
             maker = async_sessionmaker(engine, expire_on_commit=False)
             tries = 0
+            sessions: list[Any] = []
+
+            def begin(session: Any) -> None:
+                nonlocal tries
+                tries += 1
+                sessions.append(session)
+                if tries > 9:
+                    raise Incorrect("The work failed each time, and again() did not stop trying.")
+
+            async def refuse(session: Any) -> None:
+                begin(session)
+                raise ValueError("no such order")
 
             def work(deadly: int, then: str = "SELECT 61", at_end: bool = False) -> Any:
                 """Return work that loses its connection in its first `deadly` tries.
@@ -316,17 +334,12 @@ async def check_again(pg: Database, again: Callable[..., Any]) -> None:
                 """
 
                 async def do(session: Any) -> Any:
-                    nonlocal tries
-                    tries += 1
-                    if tries > 9:
-                        raise Incorrect(
-                            "The connection was lost each time, and again() did not stop trying."
-                        )
+                    begin(session)
                     sql = f"INSERT INTO ex6_orders (try) VALUES ({tries})"
                     database = await session.connection()
                     await database.exec_driver_sql(sql)
                     pid = (await database.exec_driver_sql("SELECT pg_backend_pid()")).scalar()
-                    kill = partial(connection.execute, "SELECT pg_terminate_backend(%s, 5000)")
+                    kill = partial(connection.execute, "SELECT pg_terminate_backend(%s, 15000)")
                     if tries <= deadly and not at_end:
                         kill([pid])
                     result = (await database.exec_driver_sql(then)).scalar()
@@ -339,10 +352,11 @@ async def check_again(pg: Database, again: Callable[..., Any]) -> None:
             async def outcome(doing: Any) -> Any:
                 nonlocal tries
                 tries = 0
+                sessions.clear()
                 try:
-                    return await asyncio.wait_for(again(maker, doing), 15)
+                    return await asyncio.wait_for(again(maker, doing), 60)
                 except TimeoutError:
-                    raise Incorrect("again() did not end within 15 seconds.") from None
+                    raise Incorrect("again() did not end within 60 seconds.") from None
                 except Incorrect as reason:
                     if reason.__cause__ is None:
                         raise
@@ -369,6 +383,11 @@ async def check_again(pg: Database, again: Callable[..., Any]) -> None:
                 )
             if told != 61:
                 raise Incorrect(f"After a lost connection again() returned {told!r}, not 61.")
+            if len({id(session) for session in sessions}) < tries:
+                raise Incorrect(
+                    "The second try got the session of the first, with the objects of the work "
+                    "that broke. Give each try a session of its own."
+                )
             rows = connection.execute("SELECT count(*) FROM ex6_orders").fetchone() or (0,)
             if rows[0] != 2:
                 raise Incorrect(f"After a second try {rows[0] - 1} rows are stored; not one.")
@@ -405,6 +424,20 @@ async def check_again(pg: Database, again: Callable[..., Any]) -> None:
                 raise Incorrect(
                     "work() divided by zero, and the caller got another error: "
                     f"{type(told.__cause__).__name__}."
+                )
+            told = await outcome(refuse)
+            if not isinstance(told, Incorrect):
+                raise Incorrect(f"work() raised a ValueError, and again() returned {told!r}.")
+            if tries != 1:
+                raise Incorrect(
+                    f"A ValueError of work() was tried {tries} times. It will not get better: "
+                    "repeat only when the connection was lost."
+                )
+            if not isinstance(told.__cause__, ValueError):
+                raise Incorrect(
+                    "work() raised a ValueError, and the caller got "
+                    f"{type(told.__cause__).__name__} in its place. Not every error knows of "
+                    "connections."
                 )
             if engine.pool.checkedout():  # type: ignore[attr-defined]
                 raise Incorrect("At the end a session is still open.")
@@ -538,6 +571,13 @@ RETRY_8 = (
             await session.rollback()
 """
 )
+PYTHONS_LOCK_8 = changed(
+    STARTER_8,
+    "async def transfer",
+    "one = asyncio.Lock()\n\n\nasync def transfer",
+    "    return ...\n",
+    "    async with one:\n" + textwrap.indent(SOURCE_FIRST_8, "    "),
+)
 START_8 = {number: 1000 for number in range(1, 11)}
 
 
@@ -561,7 +601,7 @@ async def check_transfer(pg: Database, transfer: Callable[..., Any]) -> None:
             connection.execute("UPDATE accounts SET cents = 1000")
 
         reset()
-        async with pool(pg, 20, 20) as engine:
+        async with pool(pg, 20, 30) as engine:
 
             async def call(source: int, target: int, cents: int) -> Any:
                 async with session_of(engine) as session:
@@ -683,8 +723,10 @@ LOCK_8 = "SELECT 1 FROM accounts WHERE id = {} FOR UPDATE"
 async def head_on(pg: Database, *calls: Callable[..., Any]) -> None:
     """Let two transfers meet, of which the first locks 1 first, and the second 2; say what came.
 
+    Returns when another lock of PostgreSQL's lets them in one after the other.
+
     Raises:
-        Incorrect: always; they have locked each other out.
+        Incorrect: they have locked each other out, or one of them waited in Python.
     """
     query = """SELECT count(*) FROM pg_stat_activity
                WHERE datname = current_database() AND wait_event_type = 'Lock'
@@ -694,19 +736,30 @@ async def head_on(pg: Database, *calls: Callable[..., Any]) -> None:
         for number, holder in ((1, holder_1), (2, holder_2)):
             holder.execute(LOCK_8.format(number))
 
-        async def wait(waiting: int, pid: int = 0) -> None:
-            for _ in range(250):
-                if (eye.execute(query, [pid]).fetchone() or (0,))[0] >= waiting:
-                    return
+        async def waiting(number: int, pid: int = 0) -> bool:
+            for _ in range(LOOKS):
+                if (eye.execute(query, [pid]).fetchone() or (0,))[0] >= number:
+                    return True
                 await asyncio.sleep(0.02)
+            return False
 
+        both = False
         for number, call in enumerate(calls, start=1):
             tasks.append(asyncio.ensure_future(call()))
-            await wait(number)
+            both = await waiting(number)
         holder_2.rollback()
-        await wait(2, holder_2.info.backend_pid)  # the second has row 2, and waits for 1
+        if both:  # then the second takes row 2, and waits for 1
+            await waiting(2, holder_2.info.backend_pid)
+        free = eye.execute(LOCK_8.format(2) + " SKIP LOCKED").fetchone()
         holder_1.rollback()
         told = await asyncio.gather(*tasks, return_exceptions=True)
+    if not both:
+        raise Incorrect(
+            "Two transfers met, and one of them waited in Python. A lock of Python's protects "
+            "nothing from a second process: let PostgreSQL do the waiting."
+        )
+    if free:
+        return
     each = (
         "A transfer from 1 to 2 met one from 2 to 1: each locked one account, and waited for the "
         "other"
@@ -738,7 +791,7 @@ async def crowd(pg: Database, call: Callable[..., Any], transfers: list[Any]) ->
         if state == "55P03" or isinstance(cause, PoolTimeout):
             what = "a lock" if state else "one of the pool's twenty connections"
             raise Incorrect(
-                f"A caller waited {15 if state else 20} seconds for {what}, and did not get it. "
+                f"A caller waited 30 seconds for {what}, and did not get it. "
                 "Does transfer() ask for a second connection while it holds locks?"
             ) from None
         raise
@@ -847,6 +900,18 @@ EXERCISES: list[Exercise] = [
                 "tries, not three",
             ),
             (STARTER_6.replace("    return ...\n", OWN_ERROR_6), "got another error"),
+            (STARTER_6.replace("    return ...\n", SAME_SESSION_6), "session of the first"),
+            (changed(SOLUTION_6, "except DBAPIError", "except Exception"), "in its place"),
+            (
+                changed(
+                    SOLUTION_6,
+                    "except DBAPIError",
+                    "except Exception",
+                    "not error.connection_invalidated",
+                    'not getattr(error, "connection_invalidated", True)',
+                ),
+                "A ValueError of work()",
+            ),
             (STARTER_6.replace("    return ...\n", COMMIT_APART_6), "just before the commit"),
             (changed(SOLUTION_6, "for tried in (1, 2, 3)", "while tried := 1"), "did not stop"),
         ],
@@ -907,6 +972,7 @@ EXERCISES: list[Exercise] = [
             (changed(SOLUTION_8, ".with_for_update()", ""), "were told True, and"),
             (STARTER_8.replace("    return ...\n", SOURCE_FIRST_8), "a deadlock"),
             (STARTER_8.replace("    return ...\n", RETRY_8), "transfer() tried again"),
+            (PYTHONS_LOCK_8, "one of them waited in Python"),
             (changed(SOLUTION_8, ".order_by(Account.id)", ""), "Only ORDER BY"),
             (STARTER_8.replace("    return ...\n", UPDATES_8), "cents are gone"),
             (changed(SOLUTION_8, RULES_8, ""), "should raise ValueError"),

@@ -6,7 +6,6 @@ import ast
 import asyncio
 import inspect
 import sys
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -61,7 +60,7 @@ async def pool(pg: Database, size: int, seconds: float = 5) -> AsyncIterator[Asy
     """Give a check an engine of its own with so many connections; afterwards they are closed."""
     url = pg.url  # type: ignore[attr-defined]
     engine = create_async_engine(url, pool_size=size, max_overflow=0, pool_timeout=seconds)
-    begin_with(engine.sync_engine, "SET lock_timeout = '15s'", "SET statement_timeout = '20s'")
+    begin_with(engine.sync_engine, "SET lock_timeout = '30s'", "SET statement_timeout = '40s'")
     try:
         yield engine
     finally:
@@ -73,6 +72,9 @@ def session_of(engine: AsyncEngine) -> AsyncSession:
     return AsyncSession(engine, expire_on_commit=False)
 
 
+LOOKS = 250  # in vain, 0.02 s apart, until a check gives up: 5 s, and longer where all is slow
+
+
 async def behind_lock(
     pg: Database,
     lock: str,
@@ -82,8 +84,9 @@ async def behind_lock(
 ) -> list[Any]:
     """Start calls while rows are locked, unlock when each waits or has ended; return the results.
 
-    So those in the pool, `size` of them, have read before any of them writes. `meanwhile` is
-    called just before the rows are unlocked.
+    So those in the pool, `size` of them, have read before any of them writes. A slow machine has
+    time, as long as one more of them comes now and then. `meanwhile` is called just before the
+    rows are unlocked.
 
     Raises:
         Incorrect: not all of them came to the database; or what the first of them raised.
@@ -93,17 +96,19 @@ async def behind_lock(
     with pg.connect() as holder, look(pg) as eye:
         holder.execute(lock)
         tasks = [asyncio.ensure_future(call()) for call in calls]
-        deadline, waiting, running = time.monotonic() + 5, 0, size
-        while time.monotonic() < deadline:
+        looks, waiting, running, missing = 0, 0, size, size
+        while looks < LOOKS:
             (waiting,) = eye.execute(query).fetchone() or (0,)
             running = min(size, sum(not task.done() for task in tasks))
             if waiting >= running:
                 break
+            looks = 0 if running - waiting < missing else looks + 1
+            missing = min(missing, running - waiting)
             await asyncio.sleep(0.02)
         if meanwhile:
             meanwhile()
         holder.rollback()
-    done, hanging = await asyncio.wait(tasks, timeout=30)
+    done, hanging = await asyncio.wait(tasks, timeout=60)
     for task in hanging:
         task.cancel()
     if hanging:
@@ -115,7 +120,8 @@ async def behind_lock(
         raise Incorrect(f"{len(hanging)} of {len(tasks)} callers never came to an end.")
     if waiting < running:
         raise Incorrect(
-            f"Only {waiting} of {running} callers reached the database; the others waited in "
-            "Python. A lock of Python's protects nothing from a second process."
+            f"Only {waiting} of {running} callers waited in PostgreSQL for the locked row; the "
+            "others waited in Python. A lock of Python's protects nothing from a second process: "
+            "let PostgreSQL do the waiting."
         )
     return [task.result() for task in tasks]
