@@ -536,32 +536,35 @@ role: ContextVar[str] = ContextVar("role", default="")  # whose commands these a
 
 
 @contextmanager
-def network(**hooks: Callable[[], Awaitable[None]]) -> Iterator[None]:
+def network(**hooks: Callable[..., Awaitable[None]]) -> Iterator[None]:
     """Make Redis far away for some: await a hook before a role's command goes, or its answer comes.
 
     Args:
-        hooks: what to await, by "<role>_sends" or "<role>_reads".
+        hooks: what to await, by "<role>_sends" or "<role>_reads". The latter gets the answer:
+            Redis has run the command.
     """
     from redis.asyncio.connection import AbstractConnection as Connection
 
-    names = {"send_packed_command": "sends", "read_response": "reads"}
-    before = {name: getattr(Connection, name) for name in names}
+    send, read = Connection.send_packed_command, Connection.read_response
 
-    def delayed(name: str) -> Callable[..., Any]:
-        async def call(*args: Any, **options: Any) -> Any:
-            if hook := hooks.get(f"{role.get()}_{names[name]}"):
-                await hook()
-            return await before[name](*args, **options)
+    async def send_late(*args: Any, **options: Any) -> Any:
+        if hook := hooks.get(f"{role.get()}_sends"):
+            await hook()
+        return await send(*args, **options)
 
-        return call
+    async def read_late(*args: Any, **options: Any) -> Any:
+        answer = await read(*args, **options)
+        if hook := hooks.get(f"{role.get()}_reads"):
+            await hook(answer)
+        return answer
 
-    for name in names:
-        setattr(Connection, name, delayed(name))
+    Connection.send_packed_command = send_late  # type: ignore[method-assign]
+    Connection.read_response = read_late  # type: ignore[method-assign]
     try:
         yield
     finally:
-        for name, method in before.items():
-            setattr(Connection, name, method)
+        Connection.send_packed_command = send  # type: ignore[method-assign]
+        Connection.read_response = read  # type: ignore[method-assign]
 
 
 async def acting(who: str, doing: Awaitable[Any]) -> Any:
@@ -612,9 +615,10 @@ async def check_invalidation(
                 return_when=asyncio.FIRST_COMPLETED,
             )
 
-    async def late_answer() -> None:
-        asked.set()
-        await answer.wait()
+    async def late_answer(found: Any) -> None:
+        if "version" in str(found):  # not one of those to a new connection's greetings
+            asked.set()
+            await answer.wait()
 
     with network(writer_sends=first_command, reader_reads=late_answer):
         await asyncio.create_task(acting("writer", invalidate(key)))
