@@ -162,13 +162,19 @@ def test(arguments: list[str]) -> int:
     # The other tests are about servers of the lab's own.
     external = ["notebooks", "tests/test_exercises.py"]
     everything = external if engine == "external" else ["notebooks", "tests"]
-    return pytest("-m", " and ".join(f"not {name}" for name in others), *(arguments or everything))
+    return python(
+        "-m",
+        "pytest",
+        "-m",
+        " and ".join(f"not {name}" for name in others),
+        *(arguments or everything),
+    )
 
 
-def pytest(*arguments: str) -> NoReturn:
-    """Go on as pytest, in the course's folder."""
+def python(*arguments: str) -> NoReturn:
+    """Go on as another Python program, in the course's folder."""
     os.chdir(paths.ROOT)
-    environment.become([sys.executable, "-m", "pytest", *arguments])
+    environment.become([sys.executable, *arguments])
 
 
 def outputs(arguments: list[str]) -> int:
@@ -180,8 +186,7 @@ def outputs(arguments: list[str]) -> int:
 
 def bench(_: list[str]) -> int:
     """Print ratios of the lab's times to those of the bare programs."""
-    os.chdir(paths.ROOT)
-    environment.become([sys.executable, str(paths.ROOT / "tests" / "bench.py")])
+    python(str(paths.ROOT / "tests" / "bench.py"))
 
 
 def soak(arguments: list[str]) -> int:

@@ -8,10 +8,10 @@ import subprocess
 from pathlib import Path
 
 from helpers.engines import external
-from helpers.engines.programs import BY_HAND, KINDS, LABEL
+from helpers.engines.programs import BY_HAND, KINDS
 from helpers.engines.server import Server
 from helpers.errors import LabError
-from helpers.paths import ROOT, state_dir
+from helpers.paths import state_dir
 
 ENGINES = ("auto", "embedded", "docker", "external")
 
@@ -60,9 +60,7 @@ def containers_run() -> bool:
         return True
     if os.environ.get("LAB_STATE"):  # another lab: the containers started by hand are not its own
         return False
-    marks = (f"{LABEL}={BY_HAND}", f"com.docker.compose.project.working_dir={ROOT}")
-    command = ["docker", "ps", "--quiet"]
-    command += [word for mark in marks for word in ("--filter", f"label={mark}")]
+    command = ["docker", "ps", "--quiet", *(f"--filter=label={mark}" for mark in BY_HAND)]
     try:
         found = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
     except (OSError, subprocess.SubprocessError):

@@ -158,11 +158,7 @@ def own_containers(client: docker.DockerClient, state: Path) -> list[Container]:
 
 def started_by_hand(client: docker.DockerClient, kind: str) -> Container | None:
     """Return the running container of `docker compose up` in the course's folder, if any."""
-    filters = [
-        f"{LABEL}={BY_HAND}",
-        f"com.docker.compose.project.working_dir={ROOT}",
-        f"com.docker.compose.service={kind}",
-    ]
+    filters = [*BY_HAND, f"com.docker.compose.service={kind}"]
     return next(iter(client.containers.list(filters={"label": filters})), None)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from helpers.errors import LabError
-from helpers.paths import is_root, open_to_others
+from helpers.paths import ROOT, is_root, open_to_others
 
 USER = "lab"
 HOST = "127.0.0.1"
@@ -24,9 +24,11 @@ PORTS = range(20_000, 32_000)
 KINDS = ("mongodb", "postgresql", "redis")  # the slowest to start comes first
 TITLES = {"postgresql": "PostgreSQL", "redis": "Redis", "mongodb": "MongoDB stand-in (SecantusDB)"}
 
-#: What docker-compose.yml writes on each container: the lab that made it, or that nobody did.
-LABEL, BY_HAND = "database-course.lab", "by hand"
 CONTAINER_TITLES = {**TITLES, "mongodb": "MongoDB"}
+#: docker-compose.yml writes on each container which lab made it, or "by hand".
+LABEL = "database-course.lab"
+#: The labels of what `docker compose up` in the course's folder has started.
+BY_HAND = (f"{LABEL}=by hand", f"com.docker.compose.project.working_dir={ROOT}")
 
 POSTGRES_SETTINGS = """
 # Set by the course.

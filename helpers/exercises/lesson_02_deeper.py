@@ -362,14 +362,33 @@ async def check_again(pg: Database, again: Callable[..., Any]) -> None:
                         raise
                     return reason
 
+            def stored() -> int:
+                row = connection.execute("SELECT count(*) FROM ex6_orders").fetchone()
+                return row[0] if row else 0
+
+            async def fails_once(doing: Any, what: str, did: str, error: type) -> None:
+                """Let the work fail in a way that no second try mends."""
+                told = await outcome(doing)
+                if not isinstance(told, Incorrect):
+                    raise Incorrect(f"work() {did}, and again() returned {told!r}.")
+                if tries != 1:
+                    raise Incorrect(
+                        f"{what} was tried {tries} times. It will not get better: repeat only "
+                        "when the connection was lost."
+                    )
+                if not isinstance(told.__cause__, error):
+                    raise Incorrect(
+                        f"work() {did}, and the caller got {type(told.__cause__).__name__} in its "
+                        "place. Not every error knows of connections."
+                    )
+
             told = await outcome(work(0))
-            rows = connection.execute("SELECT count(*) FROM ex6_orders").fetchone() or (0,)
             if told != 61:
                 if isinstance(told, Incorrect):
                     raise told
                 raise Incorrect(f"again() returned {told!r}; work() returned 61.")
-            if rows[0] != 1:
-                raise Incorrect(f"One piece of work added one row, but {rows[0]} are stored.")
+            if (rows := stored()) != 1:
+                raise Incorrect(f"One piece of work added one row, but {rows} are stored.")
             told = await outcome(work(1))
             if isinstance(told, Incorrect) and tries == 1:
                 raise Incorrect(
@@ -388,16 +407,15 @@ async def check_again(pg: Database, again: Callable[..., Any]) -> None:
                     "The second try got the session of the first, with the objects of the work "
                     "that broke. Give each try a session of its own."
                 )
-            rows = connection.execute("SELECT count(*) FROM ex6_orders").fetchone() or (0,)
-            if rows[0] != 2:
-                raise Incorrect(f"After a second try {rows[0] - 1} rows are stored; not one.")
+            if (rows := stored()) != 2:
+                raise Incorrect(f"After a second try {rows - 1} rows are stored; not one.")
             told = await outcome(work(1, at_end=True))
-            rows = connection.execute("SELECT count(*) FROM ex6_orders").fetchone() or (0,)
-            if told != 61 or rows[0] != 3:
+            rows = stored()
+            if told != 61 or rows != 3:
                 what = "the error" if isinstance(told, Incorrect) else repr(told)
                 raise Incorrect(
                     f"The connection was lost just before the commit. The caller got {what}, after "
-                    f"{tries} tries, and {rows[0] - 2} rows are stored. The commit can fail too."
+                    f"{tries} tries, and {rows - 2} rows are stored. The commit can fail too."
                 )
             told = await outcome(work(99))
             if not isinstance(told, Incorrect):
@@ -412,33 +430,9 @@ async def check_again(pg: Database, again: Callable[..., Any]) -> None:
                     f"{type(told.__cause__).__name__}. Let the last one go to the caller, with "
                     "what it knows."
                 )
-            told = await outcome(work(0, "SELECT 1 / 0"))
-            if not isinstance(told, Incorrect):
-                raise Incorrect(f"work() failed for good, and again() returned {told!r}.")
-            if tries != 1:
-                raise Incorrect(
-                    f"A division by zero was tried {tries} times. It will not get better: repeat "
-                    "only when the connection was lost."
-                )
-            if not isinstance(told.__cause__, DBAPIError):
-                raise Incorrect(
-                    "work() divided by zero, and the caller got another error: "
-                    f"{type(told.__cause__).__name__}."
-                )
-            told = await outcome(refuse)
-            if not isinstance(told, Incorrect):
-                raise Incorrect(f"work() raised a ValueError, and again() returned {told!r}.")
-            if tries != 1:
-                raise Incorrect(
-                    f"A ValueError of work() was tried {tries} times. It will not get better: "
-                    "repeat only when the connection was lost."
-                )
-            if not isinstance(told.__cause__, ValueError):
-                raise Incorrect(
-                    "work() raised a ValueError, and the caller got "
-                    f"{type(told.__cause__).__name__} in its place. Not every error knows of "
-                    "connections."
-                )
+            divide = work(0, "SELECT 1 / 0")
+            await fails_once(divide, "A division by zero", "divided by zero", DBAPIError)
+            await fails_once(refuse, "A ValueError of work()", "raised a ValueError", ValueError)
             if engine.pool.checkedout():  # type: ignore[attr-defined]
                 raise Incorrect("At the end a session is still open.")
         connection.execute("DROP TABLE ex6_orders")

@@ -112,14 +112,12 @@ def _watch(observer: Any, attempt: Attempt, sql: str) -> None:
     deadline = time.monotonic() + 12
     while attempt.thread.is_alive() and given_up < 2 and time.monotonic() < deadline:
         (waiting,) = observer.execute(WAITING, [attempt.pid]).fetchone() or (False,)
-        ended = (
-            len(attempt.runs_of(sql)) > runs
-        )  # also when the next one stands in the queue already
+        before, runs = runs, len(attempt.runs_of(sql))
+        ended = runs > before  # also when the next one stands in the queue already
         if since is not None and (ended or not waiting):
             given_up, since = given_up + 1, None
         if waiting and since is None:
             since = time.monotonic()
-        runs = len(attempt.runs_of(sql))
         if since is not None and time.monotonic() - since > PATIENCE:
             raise Incorrect(
                 f"After {PATIENCE} s your statement still stood in the queue, and everybody "
