@@ -242,6 +242,12 @@ def memory() -> float:
 def engine(name: str) -> dict[str, float]:
     """Measure one engine: its start, its memory with the catalogue loaded, the notebooks."""
     os.environ["LAB_ENGINE"] = name
+    found: dict[str, float] = {}
+
+    def note(what: str, value: float) -> None:
+        found[what] = value
+        print(f"{name}: {what} {value:.2f}", flush=True)  # the whole run takes minutes
+
     with own_lab():  # starts them, and in doing so loads the client libraries
         stop()
         if name == "docker":
@@ -251,18 +257,18 @@ def engine(name: str) -> dict[str, float]:
         else:
             for kind in programs.KINDS:
                 shutil.rmtree(embedded.folder() / kind)
-        found = {"first start, s": seconds(start_and_ask)}
+        note("first start, s", seconds(start_and_ask))
         starts = []
         for _ in range(3):
             stop()
             starts.append(seconds(start_and_ask))
-        found["a later start, s"] = statistics.median(starts)
+        note("a later start, s", statistics.median(starts))
         with lab.postgres("97").connect() as connection:
             published = NOTEBOOKS / "01_postgresql_full_text_search" / "published.sql"
             connection.execute(published.read_bytes())
             shop.load_products(connection)
-        found["memory of the three servers, MB"] = memory()
-    found["regression run of the notebooks, s"] = seconds(run_notebooks)
+        note("memory of the three servers, MB", memory())
+    note("regression run of the notebooks, s", seconds(run_notebooks))
     return found
 
 
