@@ -449,6 +449,7 @@ class Watch:
 class TestTogether:
     """A class, so that it runs beside the rest of this file."""
 
+    @pytest.mark.long
     @pytest.mark.timeout(1800)
     def test_every_lesson_for_several_learners_at_once(self, somebody: Somebody) -> None:
         """Every notebook, twice at the same moment, on servers that hold a third learner's data.

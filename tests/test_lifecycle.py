@@ -15,7 +15,7 @@ import pytest
 from conftest import READ, TAKE, WRITE, Failed, Lab, gone, is_running, kill, until
 from jupyter_client.blocking.client import BlockingKernelClient
 
-pytestmark = pytest.mark.embedded
+pytestmark = [pytest.mark.embedded, pytest.mark.long]
 
 REDIS = "from helpers import lab; db = lab.redis('91'); result = db.server.pid"
 POSTGRES = "from helpers import lab; db = lab.postgres('91'); result = db.server.pid"
