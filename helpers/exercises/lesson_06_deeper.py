@@ -90,8 +90,8 @@ def check_patiently(pg: Database, patiently: Callable[..., object]) -> None:
                 raise NotAttempted("Your function did nothing.")
             if len(runs) > 1:
                 raise Incorrect(
-                    f"After {len(runs)} attempts your function gave up for good, and the statement "
-                    "has not been done. It is to try until it works."
+                    f"After {len(runs)} attempts the statement has not been done: your function "
+                    "gave up for good, or did not commit."
                 )
             raise Incorrect("Your function returned, but the statement has not been done.")
         if _shortest_pause(runs) < 0.005:
