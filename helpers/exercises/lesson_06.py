@@ -49,44 +49,68 @@ def answer_1(sql: str) -> str:
 
 
 def check_blocked(pg: Database, query: str) -> None:
-    """Let two idle readers block a change, and that a reader and a writer; run the query."""
+    """Let two idle readers block a change, and that a reader and a writer; one holds a row, too.
+
+    Beside them somebody loads a file: that session is active and waits, but only for its client.
+    """
     with look(pg) as connection:
-        connection.execute("DROP TABLE IF EXISTS ex1_users")
+        connection.execute("DROP TABLE IF EXISTS ex1_users, ex1_orders")
         connection.execute("CREATE TABLE ex1_users (id int PRIMARY KEY, name text)")
-    with sessions.open(pg, "idle", "other", "change", "reader", "writer") as s:
+        connection.execute("CREATE TABLE ex1_orders (id int PRIMARY KEY)")
+        connection.execute("INSERT INTO ex1_orders VALUES (1)")
+    with (
+        pg.connect() as load,
+        load.cursor().copy("COPY ex1_orders FROM STDIN"),
+        sessions.open(pg, "idle", "other", "change", "reader", "writer", "clerk") as s,
+    ):
         for session in (s.idle, s.other):
             session.run("BEGIN")
             session.run("SELECT count(*) FROM ex1_users")
+        s.other.run("SELECT FROM ex1_orders FOR UPDATE")
+        s.clerk.start("UPDATE ex1_orders SET id = 2")
+        s.clerk.wait_blocked()
         s.change.start("ALTER TABLE ex1_users ADD COLUMN note text")
         s.change.wait_blocked()
         s.reader.start("SELECT count(*) FROM ex1_users")
         s.reader.wait_blocked()
         s.writer.start("DELETE FROM ex1_users")
         s.writer.wait_blocked()
-        all_five = (s.idle, s.other, s.change, s.reader, s.writer)
-        idle, other, change, reader, writer = (one.connection.info.backend_pid for one in all_five)
+        all_six = (s.idle, s.other, s.change, s.reader, s.writer, s.clerk)
+        pids = [one.connection.info.backend_pid for one in all_six]
+        idle, other, change, reader, writer, clerk = pids
+        loading = load.info.backend_pid
         with look(pg) as connection, running("Your query"):
             asking = connection.info.backend_pid  # it is active, and nobody blocks it
             rows = connection.execute(query).fetchall()
         s.idle.run("ROLLBACK")
         s.other.run("ROLLBACK")
-        for session in (s.change, s.reader, s.writer):
+        for session in (s.change, s.reader, s.writer, s.clerk):
             session.finish()
     if any(len(row) != 2 or not isinstance(row[1], list) for row in rows):
         raise Incorrect("Each row needs two columns: a pid, and the array of those who block it.")
     # A server can have other users, whose sessions are not ours to judge.
-    ours = {idle, other, change, reader, writer, asking}
+    ours = {*pids, loading, asking}
     found = {row[0]: set(row[1]) for row in rows if row[0] in ours}
     if {idle, other} & found.keys():
         raise Incorrect("Your query also shows a session that nobody blocks: its array is empty.")
     if asking in found:
         raise Incorrect("Your query also shows its own session: active, but nobody blocks it.")
-    if missing := {change, reader, writer} - found.keys():
+    if loading in found:
         raise Incorrect(
-            f"{len(missing)} of the three blocked sessions are missing. A SELECT and an ALTER "
-            "TABLE can be blocked just as a write can."
+            "Your query also shows a session that loads a file. It is active and waits, but for "
+            "its client: nobody blocks it."
         )
-    if found != {change: {idle, other}, reader: {change}, writer: {change}}:
+    true = {change: {idle, other}, reader: {change}, writer: {change}, clerk: {other}}
+    if missing := true.keys() - found.keys():
+        raise Incorrect(
+            f"Your query misses {len(missing)} of the four blocked sessions. "
+            + (
+                "That one waits for a row, not for a table."
+                if missing == {clerk}
+                else "A SELECT and an ALTER TABLE can be blocked just as a write can."
+            )
+        )
+    if found != true:
         if len(found[change]) == 1:
             raise Incorrect("Two sessions block the ALTER TABLE, and its array has only one.")
         raise Incorrect("The sessions are right, but not who blocks them.")
@@ -160,13 +184,24 @@ def check_terms(pg: Database) -> None:
             raise Incorrect(f"{wrong} of the 1,000 old rows do not have 2025-11-12 00:00+00.")
         if not column[1]:
             raise Incorrect("terms_accepted can be NULL.")
-        with connection.transaction(force_rollback=True), running("Adding a user"):
-            (fresh,) = connection.execute(
-                "INSERT INTO ex2_users (name) VALUES ('New User') "
-                "RETURNING terms_accepted BETWEEN now() AND clock_timestamp()"
-            ).fetchone() or (False,)
-    if not fresh:
+        fresh = {zone: _is_fresh(connection, zone) for zone in ("UTC", "Asia/Tokyo")}
+    if not any(fresh.values()):
         raise Incorrect("A user who joins now does not get the present time.")
+    if not all(fresh.values()):
+        raise Incorrect(
+            "When the application's session has another time zone, a new user gets a time that is "
+            "hours off. Leave out AT TIME ZONE: now() is one moment in every time zone."
+        )
+
+
+def _is_fresh(connection: psycopg.Connection[Any], zone: str) -> bool:
+    with connection.transaction(force_rollback=True), running("Adding a user"):
+        connection.execute("SELECT set_config('TimeZone', %s, true)", [zone])
+        row = connection.execute(
+            "INSERT INTO ex2_users (name) VALUES ('New User') "
+            "RETURNING terms_accepted BETWEEN now() AND clock_timestamp()"
+        ).fetchone()
+    return row == (True,)
 
 
 # 3: a backfill that survives.
@@ -218,7 +253,7 @@ def _half_filled(connection: psycopg.Connection[Any]) -> None:
     # The killed backfill reached 12,000, and one user beyond was filled by the application.
     connection.execute(
         "UPDATE ex3_users SET public_id = CASE id WHEN 10 THEN %s ELSE gen_random_uuid() END "
-        "WHERE id <= 12000 OR id = 30000",
+        "WHERE id <= 12000 OR id = 29998",
         [NOTED],
     )
     note_updates(connection, "ex3_users")
@@ -229,16 +264,19 @@ def check_backfill(pg: Database, backfill: Callable[..., object]) -> None:
     end_uncommitted(pg)
     with look(pg) as connection:
         _half_filled(connection)
-        before = dict(connection.execute("SELECT id, public_id FROM ex3_users WHERE id <= 12000"))
+        ids = "SELECT id, public_id FROM ex3_users"
+        before = dict(connection.execute(f"{ids} WHERE public_id IS NOT NULL".encode()))
         with pg.connect(connect_timeout=5) as work:
             work.execute("SET lock_timeout = '2s'; SET statement_timeout = '20s'")
             work.commit()
             backfill(work)
-            filled = "SELECT count(public_id) FROM ex3_users"
-            seen_inside = work.execute(filled).fetchone()
-            work.rollback()  # what was not committed is not done
-            committed = seen_inside == work.execute(filled).fetchone()
-        after = dict(connection.execute("SELECT id, public_id FROM ex3_users WHERE id <= 12000"))
+            committed = True
+            if not work.closed:  # `with connection:` has committed and closed it
+                filled = "SELECT count(public_id) FROM ex3_users"
+                seen_inside = work.execute(filled).fetchone()
+                work.rollback()  # what was not committed is not done
+                committed = seen_inside == work.execute(filled).fetchone()
+        after = dict(connection.execute(ids.encode()))
         left, largest = connection.execute(
             "SELECT count(*), max(id) FROM ex3_users WHERE public_id IS NULL"
         ).fetchone() or (0, 0)
@@ -247,8 +285,7 @@ def check_backfill(pg: Database, backfill: Callable[..., object]) -> None:
         ).fetchone()
     if not committed:
         raise Incorrect("Your function ended without a commit, and its last rows were lost.")
-    if after != before:
-        others = sum(after[id] != value for id, value in before.items())
+    if others := sum(after.get(id) != value for id, value in before.items()):
         raise Incorrect(
             f"{others:,} users have another public_id than before, and links to them are dead. "
             "Leave out the rows that are filled."
@@ -256,6 +293,10 @@ def check_backfill(pg: Database, backfill: Callable[..., object]) -> None:
     with look(pg) as connection:
         if not filled_in_small_commits(connection, "ex3_users"):
             raise NotAttempted("No row was filled. The smaller ids are filled already.")
+    if largest == 30_000 and left == 1:
+        raise Incorrect(
+            "The user with the largest id, 30,000, has no public_id. Does your last range reach it?"
+        )
     if left:
         raise Incorrect(
             f"{left:,} users still have no public_id; the largest id of them is {largest:,}. "
@@ -295,12 +336,27 @@ EXERCISES = [
                     "SELECT pid, pg_blocking_pids(pid) FROM pg_stat_activity "
                     "WHERE wait_event_type = 'Lock' AND query ILIKE 'delete%'"
                 ),
-                "are missing",
+                "misses 3 of the four",
+            ),
+            (
+                answer_1(
+                    "SELECT pid, pg_blocking_pids(pid) FROM pg_stat_activity "
+                    "WHERE wait_event = 'relation'"
+                ),
+                "waits for a row, not for a table",
+            ),
+            (
+                answer_1(
+                    "SELECT pid, pg_blocking_pids(pid) FROM pg_stat_activity "
+                    "WHERE state = 'active' AND wait_event IS NOT NULL"
+                ),
+                "that loads a file",
             ),
             (
                 answer_1(
                     "SELECT w.pid, array_agg(h.pid) FROM pg_locks AS w JOIN pg_locks AS h "
-                    "ON h.relation = w.relation AND h.pid <> w.pid "
+                    "ON h.pid <> w.pid "
+                    "AND (h.relation = w.relation OR h.transactionid = w.transactionid) "
                     "WHERE NOT w.granted AND h.granted GROUP BY w.pid"
                 ),
                 "but not who blocks them",
@@ -359,6 +415,13 @@ EXERCISES = [
                 answer_2(f"ALTER TABLE ex2_users ADD COLUMN {COLUMN_2} DEFAULT {PAST}", NEW),
                 "can be NULL",
             ),
+            (
+                answer_2(
+                    f"ALTER TABLE ex2_users ADD COLUMN {COLUMN_2} NOT NULL DEFAULT {PAST}",
+                    NEW.replace("now()", "(now() AT TIME ZONE 'UTC')"),
+                ),
+                "another time zone",
+            ),
         ],
         praise="Two short locks, and no row was touched.",
     ),
@@ -377,6 +440,7 @@ EXERCISES = [
         ],
         wrong=[
             (changed(SOLUTION_3, "max(id)", "count(*)"), "Where does your loop end?"),
+            (changed(SOLUTION_3, "range(1, last + 1,", "range(0, last,"), "last range reach it"),
             (changed(SOLUTION_3, " AND public_id IS NULL", ""), "links to them are dead"),
             (
                 changed(SOLUTION_3, "        connection.commit()", "    connection.commit()"),

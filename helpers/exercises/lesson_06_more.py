@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from textwrap import indent
+from types import SimpleNamespace
 from typing import Any
+
+import psycopg
 
 from helpers import sessions
 from helpers.exercises import (
@@ -55,6 +59,7 @@ SAVEPOINTS_10 = "        with connection.transaction():\n" + indent(PASS_10, "  
 )
 HELD_10 = (700, 3100)
 PATIENCE = 2.5, 15  # seconds without progress, when it waits for the holder, and in any case
+HOLD_10 = 2.0  # seconds for which the two rows are held after the others are filled
 BEHIND_10 = "SELECT %s = ANY (pg_blocking_pids(%s))"
 FREE_10 = "SELECT count(*) FROM ex10_users WHERE plan IS NULL AND id <> ALL (%s)"
 
@@ -82,12 +87,15 @@ def check_none_left(pg: Database, backfill: Callable[..., object]) -> None:
         with Attempt(pg, backfill) as attempt:
             try:
                 free = _fill_the_others(observer, attempt, holder.info.backend_pid)
+                at_first = len(attempt.runs)
+                attempt.thread.join(HOLD_10)  # a few passes later
             finally:
                 holder.rollback()
             attempt.thread.join(10)
         if attempt.raised and attempt.ended:
             raise attempt.raised[0]
-        _judge_plans(observer, free, attempt.ended)
+        came_back = len(attempt.runs) > at_first + 3
+        _judge_plans(observer, free, attempt.ended, came_back)
 
 
 def _fill_the_others(observer: Any, attempt: Attempt, holder: int) -> int:
@@ -102,14 +110,16 @@ def _fill_the_others(observer: Any, attempt: Attempt, holder: int) -> int:
             free, since, behind = found, time.monotonic(), False
         behind = behind or observer.execute(BEHIND_10, [holder, attempt.pid]).fetchone() == (True,)
         if time.monotonic() - since > PATIENCE[not behind]:
-            why = "it stands behind a row that somebody holds" if behind else "is it committed"
             raise Incorrect(
-                f"Your function fills nothing, although {free:,} empty rows are free: {why}."
+                f"Your function stands behind a row that somebody holds. Empty and free: {free:,}."
+                if behind
+                else f"Your function has long filled nothing. Empty and free: {free:,}. Is its "
+                "work committed, and does its last range reach the largest id?"
             )
         time.sleep(0.02)
 
 
-def _judge_plans(observer: Any, free: int, ended: bool) -> None:
+def _judge_plans(observer: Any, free: int, ended: bool, came_back: bool) -> None:
     filled, others = observer.execute(
         "SELECT count(*) FILTER (WHERE plan = 'free'), count(plan) FROM ex10_users"
     ).fetchone()
@@ -122,7 +132,13 @@ def _judge_plans(observer: Any, free: int, ended: bool) -> None:
         raise Incorrect("Nobody has held a row for 10 s, and your function has not returned.")
     if left:
         raise Incorrect(
-            f"Rows that were held are still empty, user {left[0][0]} for one. Come back for them."
+            f"Rows that were held are still empty, user {left[0][0]} for one. "
+            + (
+                "Your function made more passes, and then gave up. Count the empty rows, not the "
+                "passes."
+                if came_back
+                else "Come back for them."
+            )
         )
     if filled != others:
         raise Incorrect(f"{others - filled:,} users have another plan than 'free'.")
@@ -141,6 +157,7 @@ RIGHT_11 = (
     "           FROM pg_stat_progress_vacuum WHERE datname = current_database()"
 )
 PINNED = "SELECT wait_event FROM pg_stat_activity WHERE pid = %s"
+AT_WORK = "SELECT count(*) FROM pg_stat_progress_vacuum WHERE pid = %s"
 
 
 def answer_11(sql: str) -> str:
@@ -148,8 +165,35 @@ def answer_11(sql: str) -> str:
     return STARTER_11.replace('...  # """SELECT ..."""', f'"""{sql}"""')
 
 
+@contextmanager
+def _vacuum_elsewhere(pg: Database) -> Iterator[int]:
+    """Let a VACUUM be at work in the database postgres; give its pid, or 0 where we may not."""
+
+    def connect(**options: Any) -> Any:
+        return pg.connect(dbname="postgres", **options)
+
+    with ExitStack() as stack:
+        try:
+            s = stack.enter_context(sessions.open(SimpleNamespace(connect=connect), "far"))
+        except psycopg.OperationalError:
+            yield 0
+            return
+        s.far.run("SET vacuum_cost_delay = 100; SET vacuum_cost_limit = 1")
+        s.far.start("VACUUM pg_proc")  # cancelled at the end of the block
+        pid = s.far.connection.info.backend_pid
+        deadline = time.monotonic() + 3  # another VACUUM of pg_proc may be at work
+        while not (at_work := s.ask(AT_WORK, [pid]).fetchone() != (0,)):
+            if s.far.future.done() or time.monotonic() > deadline:
+                break  # an ordinary account may not vacuum pg_proc
+            time.sleep(0.01)
+        yield pid if at_work else 0
+
+
 def check_progress(pg: Database, query: str) -> None:
-    """Stop a VACUUM in the middle of a table, beside one who only looks like it; run the query."""
+    """Stop a VACUUM in the middle of a table, beside one who only looks like it; run the query.
+
+    Another VACUUM is at work, in another database.
+    """
     with look(pg) as connection:
         connection.execute("DROP TABLE IF EXISTS ex11_users, ex11_other")
         connection.execute("CREATE TABLE ex11_other (id int) WITH (autovacuum_enabled = off)")
@@ -157,7 +201,11 @@ def check_progress(pg: Database, query: str) -> None:
             "CREATE TABLE ex11_users WITH (autovacuum_enabled = off) AS "
             "SELECT n AS id, 'User ' || n AS name FROM generate_series(1, 20000) AS n"
         )
-    with look(pg) as connection, sessions.open(pg, "reader", "double", "vacuum") as s:
+    with (
+        look(pg) as connection,
+        _vacuum_elsewhere(pg) as far,
+        sessions.open(pg, "reader", "double", "vacuum") as s,
+    ):
         # A cursor holds its page; VACUUM FREEZE waits there for it.
         # https://www.postgresql.org/docs/17/monitoring-stats.html#WAIT-EVENT-BUFFERPIN-TABLE
         s.reader.run("BEGIN")
@@ -190,10 +238,18 @@ def check_progress(pg: Database, query: str) -> None:
         )
     if pid not in found or not true:
         raise Incorrect("Your query misses the VACUUM of ex11_users.")
+    if far in found:
+        raise Incorrect(
+            "Your query also shows a VACUUM of another database. datname says which it is, and "
+            "current_database() which is yours."
+        )
+    if len(rows) > len(found):
+        raise Incorrect("Your query shows a VACUUM in several rows.")
     _, table, percent = found[pid]
     if table != "ex11_users":
         raise Incorrect(f"The second column is {table!r}, not the table's name as text.")
-    if not isinstance(percent, int | float | type(true[2])) or abs(percent - true[2]) > 1:
+    number = isinstance(percent, int | float | type(true[2]))
+    if not number or abs(float(percent) - float(true[2])) > 1:
         raise Incorrect(
             f"{true[2]:.0f} percent of the pages were scanned, and your query says {percent}."
         )
@@ -217,6 +273,7 @@ EXERCISES = [
         wrong=[
             (changed(SOLUTION_10, " SKIP LOCKED", ""), "stands behind a row that"),
             (changed(SOLUTION_10, "    while left:", "    for _ in range(1):"), "Come back"),
+            (changed(SOLUTION_10, "    while left:", "    for _ in range(10):"), "Count the empty"),
             (
                 changed(SOLUTION_10, "1, 5001, 1000", "1, 5001, 5000", "+ 999", "+ 4999"),
                 "One commit held",
@@ -250,7 +307,7 @@ EXERCISES = [
         hints=[
             "pg_stat_progress_vacuum has everything: pid, relid, heap_blks_scanned.",
             "relid::regclass::text is the table; 100.0 * heap_blks_scanned / heap_blks_total the "
-            "percentage. nullif(heap_blks_total, 0) helps while it is 0.",
+            "percentage. nullif(heap_blks_total, 0) helps while it is 0. datname is the database.",
         ],
         wrong=[
             (
@@ -267,6 +324,16 @@ EXERCISES = [
             ),
             (answer_11(RIGHT_11.replace("relid::regclass::text", "relid")), "The second column"),
             (answer_11(RIGHT_11.replace("_scanned", "_vacuumed")), "and your query says"),
+            (answer_11(RIGHT_11.replace(" WHERE datname = current_database()", "")), "of another"),
+            (
+                answer_11(
+                    RIGHT_11.replace("SELECT pid", "SELECT p.pid").replace(
+                        "FROM pg_stat_progress_vacuum",
+                        "FROM pg_stat_progress_vacuum AS p JOIN pg_locks AS l ON l.pid = p.pid",
+                    )
+                ),
+                "in several rows",
+            ),
             (
                 answer_11("SELECT pid, relid::regclass::text FROM pg_stat_progress_vacuum"),
                 "three columns",
