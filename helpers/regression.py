@@ -127,9 +127,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[Any]) -> None:
-    """Leave out the cells that need another server, and say how many; the long tests come early."""
-    # First the notebooks, whose times count; what is long and comes last, the others wait for.
-    items.sort(key=lambda item: (not hasattr(item, "cell"), not item.get_closest_marker("long")))
+    """Leave out the cells that need another server, and say how many."""
     if config.option.collectonly:
         return
     cells = [item.cell for item in items if hasattr(item, "cell")]

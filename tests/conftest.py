@@ -51,6 +51,11 @@ for line in sys.stdin:
 """
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the notebooks, whose times count, and then with the long tests."""
+    items.sort(key=lambda item: (not hasattr(item, "cell"), not item.get_closest_marker("long")))
+
+
 class Failed(Exception):
     """The code that a program or a kernel ran raised an error. The text is the error's."""
 
