@@ -138,7 +138,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[Any]) -> No
         config.hook.pytest_deselected(items=gone)
 
 
-@pytest.hookimpl(optionalhook=True)
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Take one worker more than there are cores: the tests wait for a third of their time."""
     return (os.cpu_count() or 1) + 1
