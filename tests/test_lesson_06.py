@@ -13,6 +13,7 @@ from alembic import command
 from alembic.config import Config
 
 from helpers import lab
+from helpers.exercises.lesson_06_more import RIGHT_11, check_progress
 from helpers.paths import NOTEBOOKS
 
 FOLDER = NOTEBOOKS / "06_zero_downtime_migration"
@@ -117,3 +118,11 @@ def test_one_transaction_differs_from_the_published_one_as_the_lesson_says() -> 
     assert [line.strip() for line in before - after] == ['f"LIMIT {batch_size}"']
     new = 'f"AND id > {offset} AND id <= {offset + batch_size}"'
     assert [line.strip() for line in after - before] == [new]
+
+
+def test_a_vacuum_is_checked_beside_an_older_transaction(pg: Any) -> None:
+    """While one is open, also in another database, VACUUM would not wait where it must be seen."""
+    with lab.postgres("95").connect() as older:
+        older.execute("CREATE TABLE written (id int)")  # gives the transaction its number
+        threading.Timer(0.5, older.rollback).start()
+        check_progress(pg, RIGHT_11)

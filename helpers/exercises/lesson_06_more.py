@@ -157,6 +157,8 @@ RIGHT_11 = (
     "           FROM pg_stat_progress_vacuum WHERE datname = current_database()"
 )
 PINNED = "SELECT wait_event FROM pg_stat_activity WHERE pid = %s"
+NEXT_XID = "SELECT pg_snapshot_xmax(pg_current_snapshot())"
+ALL_ENDED = "SELECT pg_snapshot_xmin(pg_current_snapshot()) >= %s"
 AT_WORK = "SELECT count(*) FROM pg_stat_progress_vacuum WHERE pid = %s"
 
 
@@ -201,6 +203,17 @@ def check_progress(pg: Database, query: str) -> None:
             "CREATE TABLE ex11_users WITH (autovacuum_enabled = off) AS "
             "SELECT n AS id, 'User ' || n AS name FROM generate_series(1, 20000) AS n"
         )
+        # VACUUM leaves the table's rows as they are while a transaction is open that is older
+        # than they are, in whichever database. Then it would not wait for the cursor.
+        following = connection.execute(NEXT_XID).fetchone()
+        deadline = time.monotonic() + 10
+        while connection.execute(ALL_ENDED, following).fetchone() != (True,):
+            if time.monotonic() > deadline:
+                raise TimeoutError(
+                    "another session of this server has had a transaction open for over 10 s; "
+                    "end it, then check again"
+                )
+            time.sleep(0.01)
     with (
         look(pg) as connection,
         _vacuum_elsewhere(pg) as far,
