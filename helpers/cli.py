@@ -162,13 +162,8 @@ def test(arguments: list[str]) -> int:
     # The other tests are about servers of the lab's own.
     external = ["notebooks", "tests/test_exercises.py"]
     everything = external if engine == "external" else ["notebooks", "tests"]
-    return python(
-        "-m",
-        "pytest",
-        "-m",
-        " and ".join(f"not {name}" for name in others),
-        *(arguments or everything),
-    )
+    marks = " and ".join(f"not {name}" for name in others)
+    return python("-m", "pytest", "-m", marks, *(arguments or everything))
 
 
 def python(*arguments: str) -> NoReturn:

@@ -159,7 +159,7 @@ RIGHT_11 = (
 PINNED = "SELECT wait_event FROM pg_stat_activity WHERE pid = %s"
 NEXT_XID = "SELECT pg_snapshot_xmax(pg_current_snapshot())"
 ALL_ENDED = "SELECT pg_snapshot_xmin(pg_current_snapshot()) >= %s"
-AT_WORK = "SELECT count(*) FROM pg_stat_progress_vacuum WHERE pid = %s"
+AT_WORK = "SELECT count(*) > 0 FROM pg_stat_progress_vacuum WHERE pid = %s"
 
 
 def answer_11(sql: str) -> str:
@@ -167,16 +167,24 @@ def answer_11(sql: str) -> str:
     return STARTER_11.replace('...  # """SELECT ..."""', f'"""{sql}"""')
 
 
+def _comes(connection: Any, sql: str, parameter: object, answer: object, seconds: float) -> bool:
+    """Ask until the answer is this one; say whether it came in time."""
+    deadline = time.monotonic() + seconds
+    while connection.execute(sql, [parameter]).fetchone() != (answer,):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
 @contextmanager
-def _vacuum_elsewhere(pg: Database) -> Iterator[int]:
+def _vacuum_elsewhere(pg: Database, connection: psycopg.Connection[Any]) -> Iterator[int]:
     """Let a VACUUM be at work in the database postgres; give its pid, or 0 where that cannot be."""
 
     def connect(**options: Any) -> Any:
         return pg.connect(dbname="postgres", **options)
 
-    with look(pg) as connection:
-        here = connection.info.dbname
-    if here == "postgres":  # the learner has only a schema, and that is here
+    if connection.info.dbname == "postgres":  # the learner has only a schema, and that is here
         yield 0
         return
     with ExitStack() as stack:
@@ -190,12 +198,7 @@ def _vacuum_elsewhere(pg: Database) -> Iterator[int]:
         s.far.run("SET vacuum_cost_delay = 100; SET vacuum_cost_limit = 1")
         s.far.start("VACUUM far")  # cancelled at the end of the block
         pid = s.far.connection.info.backend_pid
-        deadline = time.monotonic() + 3
-        while not (at_work := s.ask(AT_WORK, [pid]).fetchone() != (0,)):
-            if s.far.future.done() or time.monotonic() > deadline:
-                break
-            time.sleep(0.01)
-        yield pid if at_work else 0
+        yield pid if _comes(connection, AT_WORK, pid, True, 3) else 0
 
 
 def check_progress(pg: Database, query: str) -> None:
@@ -212,18 +215,15 @@ def check_progress(pg: Database, query: str) -> None:
         )
         # VACUUM leaves the table's rows as they are while a transaction is open that is older
         # than they are, in whichever database. Then it would not wait for the cursor.
-        following = connection.execute(NEXT_XID).fetchone()
-        deadline = time.monotonic() + 10
-        while connection.execute(ALL_ENDED, following).fetchone() != (True,):
-            if time.monotonic() > deadline:
-                raise TimeoutError(
-                    "another session of this server has had a transaction open for over 10 s; "
-                    "end it, then check again"
-                )
-            time.sleep(0.01)
+        (following,) = connection.execute(NEXT_XID).fetchone() or (0,)
+        if not _comes(connection, ALL_ENDED, following, True, 10):
+            raise TimeoutError(
+                "another session of this server has had a transaction open for over 10 s; "
+                "end it, then check again"
+            )
     with (
         look(pg) as connection,
-        _vacuum_elsewhere(pg) as far,
+        _vacuum_elsewhere(pg, connection) as far,
         sessions.open(pg, "reader", "double", "vacuum") as s,
     ):
         # A cursor holds its page; VACUUM FREEZE waits there for it.
@@ -236,11 +236,8 @@ def check_progress(pg: Database, query: str) -> None:
         s.double.run("SELECT 'VACUUM ex11_users'")
         s.vacuum.start("VACUUM (FREEZE) ex11_users")
         pid = s.vacuum.connection.info.backend_pid
-        deadline = time.monotonic() + 10
-        while connection.execute(PINNED, [pid]).fetchone() != ("BufferPin",):
-            if time.monotonic() > deadline:
-                raise TimeoutError("VACUUM did not come to the cursor's page within 10 s")
-            time.sleep(0.01)
+        if not _comes(connection, PINNED, pid, "BufferPin", 10):
+            raise TimeoutError("VACUUM did not come to the cursor's page within 10 s")
         with running("Your query"):
             rows = connection.execute(query.encode()).fetchall()
         true = connection.execute(RIGHT_11.encode() + b" AND pid = %s", [pid]).fetchone()
