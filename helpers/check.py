@@ -7,13 +7,12 @@ prints "Correct", "Not yet" with the reason, or "Not attempted". When something 
 server for example, it prints "Could not check", and the answer counts as neither.
 
 The last answer that was checked is kept for each learner; an incorrect one never takes the place
-of a correct one. After a kernel restart `ex1.restore()` brings it back. The exercises are defined
-in helpers/exercises, whose docstring says how to write one.
+of a correct one. After a kernel restart `ex1.restore()` brings it back. The exercises lie beside
+their notebooks; the docstring of helpers/exercises says how to write one.
 """
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import sys
 import textwrap
@@ -25,8 +24,10 @@ from typing import Any
 
 from IPython.core.getipython import get_ipython
 
+from helpers import outline
 from helpers.errors import LabError
-from helpers.exercises import Database, Exercise, Incorrect, NotAttempted, answers, guarded, trouble
+from helpers.exercises import Database, Exercise, Incorrect, NotAttempted, answers
+from helpers.exercises.running import guarded, trouble
 
 SERVER_NAMES = {"postgresql": "pg", "redis": "rd", "mongodb": "mg"}
 LABELS = {
@@ -38,7 +39,21 @@ LABELS = {
 NEXT_STEP = "Run all cells above, then this cell. `python -m helpers doctor` says what is wrong."
 # JupyterLab breaks long lines of output inside words, so they are broken here.
 _fill = partial(textwrap.fill, width=76, break_long_words=False, break_on_hyphens=False)
-_running = {"cell": ""}  # the source of the notebook cell that is running now
+
+
+class CurrentCell:
+    """The notebook cell that is running now."""
+
+    def __init__(self) -> None:
+        """Begin without one: outside of a notebook, no answer is kept."""
+        self.source = ""
+
+    def note(self, info: Any) -> None:
+        """Note a cell's source before it runs (IPython's event pre_run_cell)."""
+        self.source = info.raw_cell
+
+
+_current = CurrentCell()
 
 
 @dataclass(frozen=True)
@@ -49,48 +64,46 @@ class Result:
     text: str
 
 
-def exercises(
-    lesson: str, *servers: Database, numbers: Sequence[int] | None = None
-) -> tuple[Task, ...]:
-    """Return exercises of a lesson, and say in one line which of their answers are kept.
+def exercises(number: str, *servers: Database) -> tuple[Task, ...]:
+    """Return a notebook's exercises, and say in one line which of their answers are kept.
 
     Args:
-        lesson: the number that the notebook's name begins with, two digits: "01".
+        number: the notebook's, with which its file's name begins: "01", "01b".
         servers: what `lab.postgres`, `lab.redis` and `lab.mongodb` returned.
-        numbers: which exercises; without it the first three, which are the core's.
 
     Raises:
-        ValueError: the lesson does not have these exercises.
+        ValueError: no notebook has this number, or it has no exercises.
     """
-    name = f"helpers.exercises.lesson_{lesson}"
-    try:
-        known = {exercise.number: exercise for exercise in importlib.import_module(name).EXERCISES}
-    except ModuleNotFoundError as error:
-        if error.name != name:
-            raise
-        raise ValueError(
-            f"Lesson {lesson!r} has no exercises. Give the number that the notebook's name begins "
-            'with, for example check.exercises("01", pg).'
-        ) from None
-    numbers = list(known)[:3] if numbers is None else numbers
-    if unknown := [number for number in numbers if number not in known]:
-        raise ValueError(f"Lesson {lesson} has exercises {list(known)}, but not {unknown}.")
+    notebook = outline.find(number)
+    known = [outline.load(file).EXERCISE for file in notebook.exercises]
+    if not known:
+        raise ValueError(f"The notebook {notebook.path.name} has no exercises.")
     if shell := get_ipython():
-        shell.events.register("pre_run_cell", _remember_cell)
-    kept = {n: answer for n in numbers if (answer := answers.read(lesson, n))}
+        shell.events.register("pre_run_cell", _current.note)
+    tasks = tuple(Task(number, n, one, servers) for n, one in enumerate(known, start=1))
+    kept = {task: answer for task in tasks if (answer := answers.read(task.id))}
     if kept:
-        words = [f"exercise {n} ({LABELS[a.outcome][:-1].lower()})" for n, a in kept.items()]
-        first = next(iter(kept))
+        words = [f"exercise {t.place} ({LABELS[a.outcome][:-1].lower()})" for t, a in kept.items()]
+        first = next(iter(kept)).place
         print(_fill(f"Kept answers: {', '.join(words)}. ex{first}.restore() runs yours again."))
-    return tuple(Task(lesson, known[number], servers) for number in numbers)
+    return tasks
 
 
 class Task:
     """One exercise in a notebook; `exercises` makes them."""
 
-    def __init__(self, lesson: str, exercise: Exercise, servers: Sequence[Database] = ()) -> None:
-        """Args: the lesson's number, the exercise, and the servers that its check looks at."""
-        self.lesson, self.exercise = lesson, exercise
+    def __init__(
+        self, number: str, place: int, exercise: Exercise, servers: Sequence[Database] = ()
+    ) -> None:
+        """Make a task.
+
+        Args:
+            number: the notebook's number.
+            place: the exercise's place in it, from 1.
+            exercise: what it consists of.
+            servers: those that its check looks at.
+        """
+        self.id, self.place, self.exercise = f"{number}-{place}", place, exercise
         self.servers = {SERVER_NAMES[server.kind]: server for server in servers}
         self.result: Result | None = None
         self._hints = 0
@@ -98,7 +111,7 @@ class Task:
     def __repr__(self) -> str:
         """Return the same words in every run, without an address."""
         exercise = self.exercise
-        return _fill(f"Exercise {exercise.number}, {exercise.title}: {exercise.prompt}")
+        return _fill(f"Exercise {self.place}, {exercise.title}: {exercise.prompt}")
 
     def start(self) -> None:
         """Bring back the state of the database that the exercise starts from.
@@ -147,7 +160,7 @@ class Task:
     def restore(self) -> None:
         """Put the kept answer into a new cell below, and run it here."""
         shell: Any = get_ipython()
-        if not (answer := answers.read(self.lesson, self.exercise.number)):
+        if not (answer := answers.read(self.id)):
             return print("No answer to this exercise is kept.")
         shell.set_next_input(answer.source)
         python = shell.transform_cell(answer.source)
@@ -171,13 +184,13 @@ class Task:
     @contextmanager
     def _judged(self) -> Iterator[None]:
         """Turn what the check raises into a result; print it and keep the answer."""
-        number, outcome, words = self.exercise.number, "correct", self.exercise.praise
+        outcome, words = "correct", self.exercise.praise
         try:
             yield
         except NotAttempted as reason:
-            outcome, words = "not attempted", f"{reason} ex{number}.hint() gives a hint."
+            outcome, words = "not attempted", f"{reason} ex{self.place}.hint() gives a hint."
         except Incorrect as reason:
-            outcome, words = "incorrect", f"{reason} ex{number}.hint() gives a hint."
+            outcome, words = "incorrect", f"{reason} ex{self.place}.hint() gives a hint."
             # The learner's code may have raised only because a server is or was down.
             if reason.__cause__ and (problem := trouble(self.servers.values(), reason)):
                 outcome, words = "not checked", f"{problem} {NEXT_STEP}"
@@ -186,10 +199,5 @@ class Task:
             words = f"{trouble(self.servers.values(), error)} {NEXT_STEP}"
         self.result = Result(outcome, f"{LABELS[outcome]} {words}".strip())
         print(_fill(self.result.text))
-        if outcome in ("correct", "incorrect") and _running["cell"]:
-            answers.keep(self.lesson, number, answers.Answer(outcome, _running["cell"]))
-
-
-def _remember_cell(info: Any) -> None:
-    """Note a cell's source before it runs (IPython's event pre_run_cell)."""
-    _running["cell"] = info.raw_cell
+        if outcome in ("correct", "incorrect") and _current.source:
+            answers.keep(self.id, outcome, _current.source)

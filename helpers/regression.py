@@ -21,9 +21,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import psutil
 import pytest
 
+from helpers import outline
 from helpers.engines.programs import KINDS
 from helpers.paths import NOTEBOOKS, ROOT
 
@@ -56,8 +58,8 @@ def own_lab() -> Iterator[Path]:
         yield state
     finally:
         if external:
-            for notebook in NOTEBOOKS.glob("[0-9]*.ipynb"):
-                remove_lesson(notebook.name[:2])
+            for core in outline.cores():
+                remove_lesson(core.number)
         embedded.leave()
         embedded.stop_all()
         if engines.chosen() == "docker":
@@ -146,41 +148,36 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Hand out tests by file, and the exercises' cases, which take longest, by lesson."""
+    """Hand out tests by file, and the exercises' cases, which take longest, by notebook."""
     from xdist.scheduler import LoadScopeScheduling
 
-    class ByLesson(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    class ByNotebook(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
         def _split_scope(self, nodeid: str) -> str:
-            exercise = re.match(r"(.*::test_outcome\[\d\d)-", nodeid)
+            exercise = re.match(r"(.*::test_outcome\[\d\d[a-z]?)-", nodeid)
             return exercise[1] if exercise else super()._split_scope(nodeid)
 
-    return ByLesson(config, log)
+    return ByNotebook(config, log)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Note how long each notebook cell took."""
     path, _, cell = report.nodeid.partition("::Cell ")
     if cell.isdigit():
-        cells = _seconds[Path(path).name]
+        path = os.path.relpath(ROOT / path, NOTEBOOKS)
+        cells = _seconds[path]
         cells[int(cell)] = cells.get(int(cell), 0) + report.duration
         now = psutil.getloadavg()[0] / (os.cpu_count() or 1)
-        _crowd[Path(path).name] = max(_crowd[Path(path).name], now)
+        _crowd[path] = max(_crowd[path], now)
 
 
-def core_cells(notebook: Any) -> int:
-    """Return how many code cells come before the heading "Going deeper"."""
-    count = 0
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown" and "# Going deeper" in cell.source:
-            break
-        count += cell.cell_type == "code"
-    return count
+def code_cells(path: Path) -> int:
+    """Return how many code cells a notebook has."""
+    cells = nbformat.read(path, as_version=4).cells
+    return sum(cell.cell_type == "code" for cell in cells)
 
 
 def slow_parts() -> Iterator[tuple[str, bool]]:
     """Yield a line for each notebook and slow core cell, and whether it is beyond the limit."""
-    import nbformat
-
     from helpers import engines
 
     for name, cells in sorted(_seconds.items()):
@@ -192,7 +189,7 @@ def slow_parts() -> Iterator[tuple[str, bool]]:
         counts = engines.chosen() == "embedded" and _crowd[name] <= CROWD
         late = counts and total > LIMIT_SECONDS
         yield f"{name}: {total:.0f} s for {len(cells)} cells{over}", late
-        core = core_cells(nbformat.read(NOTEBOOKS / name, as_version=4))
+        core = code_cells(NOTEBOOKS / name) if os.sep not in name else 0
         for cell, seconds in cells.items():
             # The first cell's time includes the start of the kernel.
             if 0 < cell < core and seconds > CELL_SECONDS:
@@ -243,7 +240,6 @@ def execute(path: Path) -> Any:
     Raises nbclient.exceptions.CellExecutionError for an error in a cell that is not tagged
     `raises-exception`.
     """
-    import nbformat
     from nbclient import NotebookClient
 
     notebook = nbformat.read(path, as_version=4)
@@ -278,14 +274,13 @@ def execute(path: Path) -> Any:
 def outputs(names: list[str]) -> int:
     """Run notebooks again; store those whose code or compared outputs changed.
 
-    `names` are parts of file names; none means every notebook. `--all` stores them in any case.
+    `names` are numbers, such as 05 or 05b, or parts of file names; none means every notebook, and
+    05 its sections too. `--all` stores them in any case.
     """
-    import nbformat
-
     rewrite = "--all" in names
     names = [name for name in names if name != "--all"]
     with own_lab():
-        for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")):
+        for path in (notebook.path for notebook in outline.notebooks()):
             if names and not any(name in path.name for name in names):
                 continue
             started = time.monotonic()
@@ -295,7 +290,7 @@ def outputs(names: list[str]) -> int:
             if changed:
                 nbformat.write(new, path)
             word = "stored" if changed else "unchanged"
-            print(f"{path.name}: {word}, {time.monotonic() - started:.0f} s")
+            print(f"{path.relative_to(NOTEBOOKS)}: {word}, {time.monotonic() - started:.0f} s")
     quiet = [sys.executable, "-m", "ruff", "format", "--quiet", str(NOTEBOOKS)]
     return subprocess.run(quiet, cwd=ROOT, check=False).returncode
 

@@ -28,10 +28,9 @@ import psutil
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect, sync_playwright
 
-from helpers import work
+from helpers import outline, work
 from helpers.engines.processes import has_ended
 from helpers.engines.record import living
-from helpers.exercises import lesson_00
 from helpers.paths import NOTEBOOKS, ROOT
 from helpers.regression import compared, left_out
 
@@ -48,9 +47,13 @@ pytestmark = [
 LAB_STARTS, PAGE_ANSWERS, LESSON_RUNS, LAB_ENDS = 90, 60, 240, 20
 expect.set_options(timeout=PAGE_ANSWERS * 1000)
 
-# Two lessons in every run; LAB_BROWSER_LESSONS="02 03" names others.
-WANTED = os.environ.get("LAB_BROWSER_LESSONS", "00 01").split()
-LESSONS = sorted(one.stem for one in NOTEBOOKS.glob("0*.ipynb") if one.name[:2] in WANTED)
+# Two cores and a section in every run; LAB_BROWSER_LESSONS="02 03a" names others.
+WANTED = os.environ.get("LAB_BROWSER_LESSONS", "00 01 05b").split()
+LESSONS = [
+    str(notebook.path.relative_to(NOTEBOOKS).with_suffix(""))
+    for notebook in outline.notebooks()
+    if notebook.number in WANTED
+]
 HERE = ("127.0.0.1", "::1")
 NOTEBOOK = "jupyterapp.shell.currentWidget"
 # True when every cell of a fresh copy has run, or when one failed that was not meant to. After an
@@ -128,7 +131,7 @@ class Lab:
         """Close every notebook, and give the learner fresh copies and no kept answers."""
         for session in self.ask("sessions"):
             self.ask(f"sessions/{session['id']}", "DELETE")
-        for copy in self.work.glob("*.ipynb"):
+        for copy in self.work.rglob("*.ipynb"):
             copy.unlink()
         work.fill(NOTEBOOKS, self.work)
         shutil.rmtree(self.state / "answers", ignore_errors=True)
@@ -332,7 +335,7 @@ def test_run_all_gives_the_stored_outputs(browser: BrowserContext, lab: Lab, nam
 
 def test_a_learner_does_the_first_exercise(browser: BrowserContext, lab: Lab) -> None:
     """Wrong, right, and after a restart of the kernel the kept answer comes back."""
-    exercise = lesson_00.EXERCISES[0]
+    exercise = outline.load(outline.find("00").exercises[0]).EXERCISE
     mistake, reason = exercise.wrong[0]
     with visit(browser, lab, lab.start_page) as page:
         wait_for_kernel(page, "00_start_here")

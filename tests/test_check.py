@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,69 +18,74 @@ import psycopg
 import pytest
 from jupyter_client.manager import KernelManager
 
-import helpers.exercises
-from helpers import check, lab
+from helpers import check, lab, outline
 from helpers.errors import LabError
-from helpers.exercises import (
-    Exercise,
-    Incorrect,
-    NotAttempted,
-    answers,
-    end_uncommitted,
-    look,
-    running,
-    uncommitted,
-)
+from helpers.exercises import Exercise, Incorrect, NotAttempted, answers
+from helpers.exercises.looking import end_uncommitted, look, uncommitted
+from helpers.exercises.running import running
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# A lesson without a server: what is tested here is everything around the check.
-LESSON = """
-from helpers.exercises import Exercise, Incorrect, NotAttempted
+# A notebook without a server: what is tested here is everything around the check.
+EXERCISE = """
+from helpers.exercises import Exercise, Incorrect
 
-def check_sum(total):
+{check}
+
+EXERCISE = Exercise(
+    title="Sum", minutes=4, prompt="Do it.", praise="Remember it.", hints=["First.", "Second."],
+    starter={starter!r}, solution={solution!r}, wrong=[({wrong!r}, "is")], check=check,
+)
+"""
+CHECKS = {
+    "core1_sum": (
+        """
+def check(total):
     if total != 4:
         raise Incorrect(f"`total` is {total!r}; 2 + 2 is 4.")
-
-def check_double(double):
+""",
+        "total = ...\nex1.check()",
+        "total = 4\nex1.check()",
+    ),
+    "core2_double": (
+        """
+def check(double):
     for number in (1, 2.5, None):
         if number is not None and double(number) != 2 * number:
             raise Incorrect(f"double({number}) is {double(number)!r}.")
-
-async def check_later(later):
+""",
+        "def double(number):\n    return ...\nex2.check()",
+        "def double(number):\n    return number + number\nex2.check()",
+    ),
+    "core3_later": (
+        """
+async def check(later):
     if await later() != 1:
         raise Incorrect("later() must return 1.")
-
-def exercise(number, starter, solution, wrong, check):
-    return Exercise(
-        number=number, title="Sum", prompt="Do it.", setup=dict, starter=starter,
-        solution=solution, wrong=[(wrong, "is")], check=check, praise="Remember it.",
-        hints=["First.", "Second."],
-    )
-
-EXERCISES = [
-    exercise(1, "total = ...\\nex1.check()", "total = 4\\nex1.check()",
-             "total = 5\\nex1.check()", check_sum),
-    exercise(2, "def double(number):\\n    return ...\\nex2.check()",
-             "def double(number):\\n    return number + number\\nex2.check()",
-             "def double(number):\\n    return number\\nex2.check()", check_double),
-    exercise(3, "async def later():\\n    return ...\\nawait ex3.check()",
-             "async def later():\\n    return 1\\nawait ex3.check()",
-             "async def later():\\n    return 2\\nawait ex3.check()", check_later),
-]
-"""
+""",
+        "async def later():\n    return ...\nawait ex3.check()",
+        "async def later():\n    return 1\nawait ex3.check()",
+    ),
+}
 
 
 @pytest.fixture
 def lesson(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Add lesson 98 to the lessons, with a state directory of its own."""
-    (tmp_path / "lesson_98.py").write_text(LESSON, encoding="utf-8")
-    monkeypatch.setattr(helpers.exercises, "__path__", [*helpers.exercises.__path__, str(tmp_path)])
+    """A course with the lesson 98 alone, and a state directory of its own."""
+    folder = tmp_path / "98_sum" / "exercises_98"
+    folder.mkdir(parents=True)
+    (tmp_path / "98_sum.ipynb").write_text("{}", encoding="utf-8")
+    (folder / "__init__.py").touch()
+    for name, (function, starter, solution) in CHECKS.items():
+        text = EXERCISE.format(check=function, starter=starter, solution=solution, wrong="")
+        (folder / f"{name}.py").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(outline, "NOTEBOOKS", tmp_path)
     monkeypatch.setenv("LAB_STATE", str(tmp_path / "state"))
     monkeypatch.delenv("LAB_NAMESPACE", raising=False)
-    monkeypatch.setitem(check._running, "cell", "")
+    monkeypatch.setattr(check._current, "source", "")
     yield tmp_path
-    sys.modules.pop("helpers.exercises.lesson_98", None)
+    for name in [name for name in sys.modules if name.startswith("exercises_98")]:
+        del sys.modules[name]
 
 
 def _said(capsys: pytest.CaptureFixture[str]) -> str:
@@ -151,14 +157,23 @@ def test_hints_one_after_another(lesson: Path, capsys: pytest.CaptureFixture[str
     assert repr(ex1) == "Exercise 1, Sum: Do it."
 
 
-def test_unknown_lesson_and_number(lesson: Path) -> None:
-    """A wrong number is answered with the numbers there are."""
-    with pytest.raises(ValueError, match="Lesson '1' has no exercises"):
+def test_unknown_numbers(lesson: Path) -> None:
+    """A wrong number is said, and so is a notebook without exercises."""
+    with pytest.raises(ValueError, match="No notebook has the number '1'"):
         check.exercises("1")
-    with pytest.raises(ValueError, match=r"has exercises \[1, 2, 3\], but not \[4\]"):
-        check.exercises("98", numbers=(1, 4))
-    (ex2,) = check.exercises("98", numbers=[2])
-    assert ex2.exercise.number == 2
+    (lesson / "97_none.ipynb").write_text("{}", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"97_none\.ipynb has no exercises"):
+        check.exercises("97")
+
+
+def test_a_section_has_exercises_of_its_own(lesson: Path) -> None:
+    """Numbered from 1 again; the id has the section's letter."""
+    (lesson / "98_sum" / "98b_more.ipynb").write_text("{}", encoding="utf-8")
+    folder = lesson / "98_sum" / "exercises_98"
+    (folder / "b1_sum.py").write_bytes((folder / "core1_sum.py").read_bytes())
+    (ex1,) = check.exercises("98b")
+    assert (ex1.id, ex1.place) == ("98b-1", 1)
+    assert [task.id for task in check.exercises("98")] == ["98-1", "98-2", "98-3"]
 
 
 # When something else is broken
@@ -166,10 +181,9 @@ def test_unknown_lesson_and_number(lesson: Path) -> None:
 
 def _exercise(checker: Any, prepare: Any = None) -> Exercise:
     return Exercise(
-        number=1,
         title="Rows",
+        minutes=4,
         prompt="Count.",
-        setup=dict,
         starter="",
         solution="",
         hints=["Count."],
@@ -198,7 +212,7 @@ def _check_count(count: Any, pg: Any) -> None:
 
 def test_paused_server(own: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """A server that does not answer is said so, and what to do; then the answer is checked."""
-    task = check.Task("98", _exercise(_check_one, prepare=_check_one), [own])
+    task = check.Task("98", 1, _exercise(_check_one, prepare=_check_one), [own])
     own.server.pause()
     try:
         task.check({})
@@ -221,15 +235,15 @@ def test_killed_server(own: Any, capsys: pytest.CaptureFixture[str]) -> None:
             connection.execute("SELECT 1")
 
         own.server.kill()
-        check.Task("98", _exercise(_check_count), [own]).check({"count": count})
+        check.Task("98", 1, _exercise(_check_count), [own]).check({"count": count})
         assert _said(capsys).startswith("Could not check: PostgreSQL does not answer.")
-    check.Task("98", _exercise(_check_one), [own]).check({})  # connects, which starts it again
+    check.Task("98", 1, _exercise(_check_one), [own]).check({})  # connects, which starts it again
     assert _said(capsys).endswith("Correct.")
 
 
 def test_mistake_in_a_check(capsys: pytest.CaptureFixture[str]) -> None:
     """A check with a mistake of its own calls no answer wrong."""
-    task = check.Task("98", _exercise(lambda total: total["key"]))
+    task = check.Task("98", 1, _exercise(lambda total: total["key"]))
     task.check({"total": {}})
     assert task.result and task.result.outcome == "not checked"
     assert _said(capsys).startswith("Could not check: KeyError: 'key'.")
@@ -254,7 +268,7 @@ def test_lock_of_a_forgotten_transaction(pg: Any) -> None:
         connection.execute("CREATE TABLE locked (id integer)")
     with pg.connect() as connection:
         connection.execute("ALTER TABLE locked ADD COLUMN more text")
-        task = check.Task("98", _exercise(check_table, prepare=check_table), [pg])
+        task = check.Task("98", 1, _exercise(check_table, prepare=check_table), [pg])
         task.check({})
         assert task.result and task.result.outcome == "incorrect"
         assert "transaction is still open and holds a lock" in task.result.text
@@ -283,7 +297,7 @@ def test_wrong_sql_of_the_learner(pg: Any, capsys: pytest.CaptureFixture[str]) -
         with look(pg) as connection, running("Your query"):
             connection.execute(query)
 
-    check.Task("98", _exercise(check_query), [pg]).check({"query": "SELEC 1"})
+    check.Task("98", 1, _exercise(check_query), [pg]).check({"query": "SELEC 1"})
     assert _said(capsys).startswith(
         'Not yet: Your query raised SyntaxError: syntax error at or near "SELEC". ex1.hint()'
     )
@@ -299,11 +313,11 @@ def test_lost_connection(pg: Any, capsys: pytest.CaptureFixture[str]) -> None:
     with look(pg) as other:
         pid = connection.info.backend_pid
         other.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
-    check.Task("98", _exercise(_check_count), [pg]).check({"count": count})
+    check.Task("98", 1, _exercise(_check_count), [pg]).check({"count": count})
     assert _said(capsys).startswith("Could not check: A connection to the server was lost.")
     connection = pg.connect()
     connection.close()
-    check.Task("98", _exercise(_check_count), [pg]).check({"count": count})
+    check.Task("98", 1, _exercise(_check_count), [pg]).check({"count": count})
     assert _said(capsys).startswith(
         "Not yet: count() raised OperationalError: the connection is closed."
     )
@@ -313,7 +327,7 @@ def test_lost_connection(pg: Any, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def _kept_file(lesson: Path, number: int = 1) -> Path:
-    return lesson / "state" / "answers" / "default" / f"lesson_98_ex{number}.json"
+    return lesson / "state" / "answers" / "default" / f"98-{number}.json"
 
 
 def test_only_attempts_are_kept(lesson: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,29 +335,59 @@ def test_only_attempts_are_kept(lesson: Path, monkeypatch: pytest.MonkeyPatch) -
     ex1, _, _ = check.exercises("98")
 
     def run(total: object) -> answers.Answer | None:
-        monkeypatch.setitem(check._running, "cell", f"total = {total}\nex1.check()")
+        monkeypatch.setattr(check._current, "source", f"total = {total}\nex1.check()")
         ex1.check({"total": total})
-        return answers.read("98", 1)
+        return answers.read("98-1")
 
     assert run(...) is None
     assert not (lesson / "state").exists()
-    assert run(5) == answers.Answer("incorrect", "total = 5\nex1.check()")
-    assert run(4) == answers.Answer("correct", "total = 4\nex1.check()")
-    assert run(6) == answers.Answer("correct", "total = 4\nex1.check()")
-    assert run(4.0) == answers.Answer("correct", "total = 4.0\nex1.check()")
-    assert [file.name for file in _kept_file(lesson).parent.iterdir()] == ["lesson_98_ex1.json"]
+    tried = [run(total) for total in (5, 4, 6, 4.0)]
+    assert [(one.outcome, one.source, one.tries) for one in tried if one] == [
+        ("incorrect", "total = 5\nex1.check()", 1),
+        ("correct", "total = 4\nex1.check()", 2),
+        ("correct", "total = 4\nex1.check()", 3),
+        ("correct", "total = 4.0\nex1.check()", 4),
+    ]
+    assert all(datetime.fromisoformat(one.at).tzinfo for one in tried if one)
+    assert [file.name for file in _kept_file(lesson).parent.iterdir()] == ["98-1.json"]
     if os.name == "posix":
         assert stat.S_IMODE(_kept_file(lesson).stat().st_mode) == 0o600
 
 
 def test_learners_are_apart(lesson: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each namespace keeps its own answers."""
-    answers.keep("98", 1, answers.Answer("correct", "total = 4"))
+    answers.keep("98-1", "correct", "total = 4")
     monkeypatch.setenv("LAB_NAMESPACE", "ada")
-    assert answers.read("98", 1) is None
-    answers.keep("98", 1, answers.Answer("incorrect", "total = 5"))
+    assert answers.read("98-1") is None
+    answers.keep("98-1", "incorrect", "total = 5")
     monkeypatch.delenv("LAB_NAMESPACE")
-    assert answers.read("98", 1) == answers.Answer("correct", "total = 4")
+    assert kept("98-1") == ("correct", "total = 4")
+
+
+def kept(exercise: str) -> tuple[str, str] | None:
+    """Return the outcome and the cell that are kept."""
+    answer = answers.read(exercise)
+    return (answer.outcome, answer.source) if answer else None
+
+
+@pytest.mark.parametrize(
+    ("old", "source", "new", "now"),
+    [
+        ("lesson_98_ex2", "ex2.start()\nex2.check()", "98-2", "ex2.start()\nex2.check()"),
+        ("lesson_98_ex5", "t = 'ex5_t'\nex5.check()", "98b-1", "t = 'ex1_t'\nex1.check()"),
+    ],
+)
+def test_answers_of_the_older_numbers_are_carried_over(
+    lesson: Path, old: str, source: str, new: str, now: str
+) -> None:
+    """Once; an answer under the new number is never replaced by it."""
+    file = _kept_file(lesson).with_name(f"{old}.json")
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"outcome": "correct", "source": source}), encoding="utf-8")
+    assert kept(new) == ("correct", now)
+    assert not file.exists()
+    file.write_text(json.dumps({"outcome": "incorrect", "source": "later"}), encoding="utf-8")
+    assert kept(new) == ("correct", now)
 
 
 @pytest.mark.parametrize(
@@ -361,11 +405,11 @@ def test_damaged_file_is_set_aside(
         check.exercises("98")
         said = capsys.readouterr().out
         assert said.count("\n") == 1
-        assert "damaged" in said and f"lesson_98_ex1.json.damaged-{count}" in said
+        assert "damaged" in said and f"98-1.json.damaged-{count}" in said
         assert file.with_name(f"{file.name}.damaged-{count}").read_bytes() == damage
         assert not file.exists()
-    answers.keep("98", 1, answers.Answer("correct", "total = 4"))
-    assert answers.read("98", 1) == answers.Answer("correct", "total = 4")
+    answers.keep("98-1", "correct", "total = 4")
+    assert kept("98-1") == ("correct", "total = 4")
 
 
 def test_answer_that_cannot_be_kept(
@@ -373,12 +417,14 @@ def test_answer_that_cannot_be_kept(
 ) -> None:
     """The outcome is printed all the same, and one line says that it is not kept."""
     (lesson / "state").write_text("a file, where the folder should be", encoding="utf-8")
-    (ex1,) = check.exercises("98", numbers=[1])
-    assert _said(capsys).startswith("The kept answer to exercise 1 cannot be read:")
-    monkeypatch.setitem(check._running, "cell", "total = 4\nex1.check()")
+    ex1, _, _ = check.exercises("98")
+    assert _said(capsys).startswith("The kept answer to exercise 98-1 cannot be read:")
+    monkeypatch.setattr(check._current, "source", "total = 4\nex1.check()")
     ex1.check({"total": 4})
     said = _said(capsys)
-    assert said.startswith("Correct. Remember it. The result stands, but your answer to exercise 1")
+    assert said.startswith(
+        "Correct. Remember it. The result stands, but your answer to exercise 98-1"
+    )
 
 
 def test_two_kernels_write_at_once(lesson: Path) -> None:
@@ -388,8 +434,8 @@ def test_two_kernels_write_at_once(lesson: Path) -> None:
         from helpers.exercises import answers
         who = sys.argv[1]
         for count in range(200):
-            answers.keep("98", 1, answers.Answer("correct", who * 5000))
-        answers.keep("98", int(who), answers.Answer("correct", who))
+            answers.keep("98-1", "correct", who * 5000)
+        answers.keep(f"98-{who}", "correct", who)
     """
     command = [sys.executable, "-c", textwrap.dedent(writer)]
     both = [subprocess.Popen([*command, who], cwd=ROOT) for who in "23"]
@@ -399,10 +445,7 @@ def test_two_kernels_write_at_once(lesson: Path) -> None:
             seen.add(json.loads(_kept_file(lesson).read_text(encoding="utf-8"))["source"])
     assert [process.returncode for process in both] == [0, 0]
     assert seen and seen <= {"2" * 5000, "3" * 5000}
-    assert [answers.read("98", number) for number in (2, 3)] == [
-        answers.Answer("correct", "2"),
-        answers.Answer("correct", "3"),
-    ]
+    assert [kept(f"98-{who}") for who in "23"] == [("correct", "2"), ("correct", "3")]
     assert len(list(_kept_file(lesson).parent.iterdir())) == 3
 
 
@@ -414,8 +457,8 @@ class Kernel:
         self.manager = KernelManager(kernel_name="python3")
         self.manager.start_kernel(cwd=str(ROOT))
         self.set_up = (
-            f"import helpers.exercises; helpers.exercises.__path__.append({str(lesson)!r})\n"
-            "from helpers import check\n"
+            "from pathlib import Path; from helpers import check, outline\n"
+            f"outline.NOTEBOOKS = Path({str(lesson)!r})\n"
             'ex1, ex2, ex3 = check.exercises("98")'
         )
         self.connect()
@@ -484,7 +527,7 @@ def test_answers_come_back_after_a_restart(kernel: Kernel) -> None:
     )
     assert kernel.run(wrong).startswith("Not yet:")
     kernel.run("%reset -f\nfrom helpers.exercises import answers")
-    assert kernel.run("print(answers.read('98', 1).source)") == right + "\n"
+    assert kernel.run("print(answers.read('98-1').source)") == right + "\n"
 
 
 def test_untouched_notebook_prints_the_same_twice(kernel: Kernel) -> None:

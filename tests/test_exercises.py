@@ -1,32 +1,27 @@
-"""Every exercise of every lesson, in a real IPython shell, against real servers.
+"""Every exercise of every notebook, in a real IPython shell, against real servers.
 
-For each exercise: the untouched starter says not attempted, every typical wrong answer is
-incorrect with its own reason, the solution is correct, also the second time, and after all that
-the starter says not attempted again. The cells run one after another in one namespace, as a
-learner's do.
+The notebook's own cells above the exercise run first. Then the untouched starter says not
+attempted, every typical wrong answer is incorrect with its own reason, the solution is correct,
+also the second time, each other right answer is correct, and after all that the starter says not
+attempted again. The cells run one after another in one namespace, as a learner's do.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-import importlib
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
-from IPython.core.interactiveshell import InteractiveShell
-from traitlets.config import Config
 
-from helpers import check
-from helpers.databases import Database
+from helpers import check, outline
+from helpers.commands.trial import Trial
 from helpers.exercises import Exercise, Incorrect, NotAttempted
-
-ROOT = Path(__file__).resolve().parent.parent
+from helpers.outline import Notebook
 
 
 @dataclass(frozen=True)
@@ -47,63 +42,47 @@ def cases_of(exercise: Exercise) -> list[Case]:
         Case(f"wrong{n}", source, "incorrect", reason, tuple(words[: n - 1] + words[n:]))
         for n, (source, reason) in enumerate(exercise.wrong, start=1)
     ]
+    right = [Case(f"right{n}", cell, "correct") for n, cell in enumerate(exercise.right, start=1)]
     return [
         Case("starter", exercise.starter, "not attempted"),
         *wrong,
         Case("solution", exercise.solution, "correct"),
         Case("solution-again", exercise.solution, "correct"),
+        *right,
         Case("starter-again", exercise.starter, "not attempted"),
     ]
 
 
-class Notebook:
-    """A shell with the names that a notebook's cells before the exercises define."""
-
-    def __init__(self) -> None:
-        """Start the shell, without a history file."""
-        self.shell = InteractiveShell.instance(config=Config(HistoryManager={"enabled": False}))
-        self.setup: object = None
-
-    def complaints(self, lesson: str, exercise: Exercise, case: Case) -> list[str]:
-        """Run the case's cell; say in words what did not come out as it must."""
-        if self.setup is not exercise.setup:
-            self.shell.reset(new_session=False)
-            self.shell.push(exercise.setup())
-            self.setup = exercise.setup
-        names = self.shell.user_ns
-        servers = [value for value in names.values() if isinstance(value, Database)]
-        task = names[f"ex{exercise.number}"] = check.Task(lesson, exercise, servers)
-        ran = self.shell.run_cell(case.source)
-        if ran.error_before_exec or ran.error_in_exec:
-            return [f"the cell raised {ran.error_before_exec or ran.error_in_exec!r}"]
-        if task.result is None:
-            return [f"the cell did not call ex{exercise.number}.check()"]
-        first = task.result
-        found = []
-        if first.outcome != case.outcome:
-            found.append(f"the outcome is {first.outcome!r}, not {case.outcome!r}: {first.text}")
-        elif case.words not in first.text:
-            found.append(f"{case.words!r} is not in the reason: {first.text}")
-        shared = [words for words in case.words_of_others if words in first.text]
-        if shared:
-            found.append(f"the reason also has the words of another wrong answer: {shared}")
-        if " at 0x" in first.text:
-            found.append(f"the text has an address, which differs in every run: {first.text}")
-        if case.name == "solution":
-            again = f"ex{exercise.number}.check()"
-            self.shell.run_cell(f"await {again}" if f"await {again}" in case.source else again)
-            if task.result != first:
-                found.append(f"a second check says something else: {task.result.text}")
-        return found
+def complaints(trial: Trial, place: int, case: Case) -> list[str]:
+    """Run the case's cell; say in words what did not come out as it must."""
+    first = trial.answer(place, case.source)
+    found = []
+    if first.outcome != case.outcome:
+        found.append(f"the outcome is {first.outcome!r}, not {case.outcome!r}: {first.text}")
+    elif case.words not in first.text:
+        found.append(f"{case.words!r} is not in the reason: {first.text}")
+    shared = [words for words in case.words_of_others if words in first.text]
+    if shared:
+        found.append(f"the reason also has the words of another wrong answer: {shared}")
+    if " at 0x" in first.text:
+        found.append(f"the text has an address, which differs in every run: {first.text}")
+    if case.name == "solution" and first.outcome == "correct":
+        again = trial.again(place)
+        if again != first:
+            found.append(f"a second check says something else: {again.text}")
+    return found
 
 
-def mistakes_in(exercise: Exercise) -> list[str]:
+def mistakes_in(exercise: Exercise, place: int = 1) -> list[str]:
     """Say what is wrong with an exercise as far as it shows without running it."""
-    call, begin = f"ex{exercise.number}.check()", f"ex{exercise.number}.start()"
-    cells = [exercise.starter, exercise.solution, *(source for source, _ in exercise.wrong)]
+    call, begin = f"ex{place}.check()", f"ex{place}.start()"
+    wrong = [source for source, _ in exercise.wrong]
+    cells = [exercise.starter, exercise.solution, *wrong, *exercise.right]
     found = []
     if not exercise.hints:
         found.append("it has no hint")
+    if not 4 <= exercise.minutes <= 20:
+        found.append(f"it says {exercise.minutes} minutes, not 4 to 20")
     if not exercise.wrong:
         found.append("it has no typical wrong answer")
     if not all(words.strip() for _, words in exercise.wrong):
@@ -117,88 +96,106 @@ def mistakes_in(exercise: Exercise) -> list[str]:
     return found
 
 
-def notebook_mistakes(exercise: Exercise, cells: list[str]) -> list[str]:
+def notebook_mistakes(exercise: Exercise, cells: list[str], place: int = 1) -> list[str]:
     """Compare the starter with the notebook's exercise cell."""
-    here = [cell for cell in cells if f"ex{exercise.number}.check()" in cell]
+    here = [cell for cell in cells if f"ex{place}.check()" in cell]
     if len(here) != 1:
-        return [f"{len(here)} cells of the notebook call ex{exercise.number}.check(), not one"]
+        return [f"{len(here)} cells of the notebook call ex{place}.check(), not one"]
     starter = exercise.starter.strip("\n")
     return [] if here[0] == starter else [f"the cell is\n{here[0]}\nbut the starter\n{starter}"]
 
 
-def lessons() -> dict[str, Any]:
-    """Every lesson's module, by the lesson's number."""
-    files = sorted((ROOT / "helpers" / "exercises").glob("lesson_[0-9][0-9].py"))
-    numbers = [file.stem.removeprefix("lesson_") for file in files]
-    return {n: importlib.import_module(f"helpers.exercises.lesson_{n}") for n in numbers}
-
-
-@functools.cache
-def notebook_cells(lesson: str) -> list[str]:
-    """Return the sources of the code cells of the lesson's notebook."""
-    files = list((ROOT / "notebooks").glob(f"{lesson}_*.ipynb"))
-    assert len(files) == 1, f"lesson {lesson} has exercises, but {len(files)} notebooks"
-    notebook = nbformat.read(files[0], as_version=4)
-    return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
-
-
-LESSONS = lessons()
+NOTEBOOKS = [notebook for notebook in outline.notebooks() if notebook.exercises]
 EXERCISES = [
-    pytest.param(lesson, exercise, id=f"{lesson}-ex{exercise.number}")
-    for lesson, module in LESSONS.items()
-    for exercise in module.EXERCISES
+    (notebook, place, outline.load(file).EXERCISE)
+    for notebook in NOTEBOOKS
+    for place, file in enumerate(notebook.exercises, start=1)
 ]
+IDS = [notebook.exercise_id(place) for notebook, place, _ in EXERCISES]
 CASES = [
-    pytest.param(lesson, exercise, case, id=f"{lesson}-ex{exercise.number}-{case.name}")
-    for lesson, module in LESSONS.items()
-    for exercise in module.EXERCISES
+    pytest.param(notebook, place, case, id=f"{notebook.exercise_id(place)}-{case.name}")
+    for notebook, place, exercise in EXERCISES
     for case in cases_of(exercise)
 ]
+each_exercise = pytest.mark.parametrize(("notebook", "place", "exercise"), EXERCISES, ids=IDS)
+
+
+def code_of(notebook: Notebook) -> list[str]:
+    """Return the sources of a notebook's code cells."""
+    return [cell["source"] for cell in notebook.cells() if cell["cell_type"] == "code"]
+
+
+class Shells:
+    """The trial of the notebook whose turn it is; the one before has ended."""
+
+    def __init__(self) -> None:
+        """Begin without one."""
+        self.trial: Trial | None = None
+
+    def of(self, notebook: Notebook) -> Trial:
+        """Return the notebook's trial, started when it is not running."""
+        if self.trial is None or self.trial.notebook != notebook:
+            self.close()
+            self.trial = Trial(notebook)
+            self.trial.__enter__()
+        return self.trial
+
+    def close(self) -> None:
+        """End the trial that is running."""
+        if self.trial is not None:
+            self.trial.__exit__(None, None, None)
+            self.trial = None
 
 
 @pytest.fixture(scope="module")
-def notebook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notebook]:
-    """One shell for all exercises, in a namespace that no notebook uses."""
+def shells(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shells]:
+    """Shells for the exercises, in a namespace that no notebook uses."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("LAB_NAMESPACE", "exercises")
         environment.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))
-        environment.chdir(ROOT / "notebooks")  # where a notebook's cells run
-        notebook = Notebook()
-        yield notebook
-        notebook.shell.restore_sys_module_state()
-        InteractiveShell.clear_instance()
+        shells = Shells()
+        yield shells
+        shells.close()
 
 
-@pytest.mark.parametrize(("lesson", "exercise", "case"), CASES)
-def test_outcome(notebook: Notebook, lesson: str, exercise: Exercise, case: Case) -> None:
+@pytest.mark.parametrize(("notebook", "place", "case"), CASES)
+def test_outcome(shells: Shells, notebook: Notebook, place: int, case: Case) -> None:
     """The cell comes out as it must, with its own reason."""
-    assert notebook.complaints(lesson, exercise, case) == []
+    assert complaints(shells.of(notebook), place, case) == []
 
 
-@pytest.mark.parametrize(("lesson", "exercise"), EXERCISES)
-def test_is_complete(lesson: str, exercise: Exercise) -> None:
+@each_exercise
+def test_is_complete(notebook: Notebook, place: int, exercise: Exercise) -> None:
     """Each exercise has hints, wrong answers and whole cells."""
-    assert mistakes_in(exercise) == []
+    assert mistakes_in(exercise, place) == []
 
 
-@pytest.mark.parametrize(("lesson", "exercise"), EXERCISES)
-def test_starter_is_the_notebooks_cell(lesson: str, exercise: Exercise) -> None:
+@each_exercise
+def test_starter_is_the_notebooks_cell(notebook: Notebook, place: int, exercise: Exercise) -> None:
     """The notebook has the starter, character by character."""
-    assert notebook_mistakes(exercise, notebook_cells(lesson)) == []
+    assert notebook_mistakes(exercise, code_of(notebook), place) == []
 
 
-@pytest.mark.parametrize("lesson", LESSONS)
-def test_numbers(lesson: str) -> None:
+@each_exercise
+def test_set_up_cells_exist(notebook: Notebook, place: int, exercise: Exercise) -> None:
+    """An exercise that needs only a few cells names cells that are there."""
+    assert set(exercise.cells) <= {cell["id"] for cell in notebook.cells()}
+
+
+@pytest.mark.parametrize("notebook", outline.notebooks(), ids=lambda notebook: notebook.number)
+def test_numbers(notebook: Notebook) -> None:
     """Exercises are numbered from 1, and the notebook checks no other."""
-    numbers = [exercise.number for exercise in LESSONS[lesson].EXERCISES]
-    assert numbers == list(range(1, len(numbers) + 1))
-    called = re.findall(r"\bex(\d+)\.check\(\)", "\n".join(notebook_cells(lesson)))
-    assert sorted(map(int, called)) == numbers
+    places = [int(re.findall(r"\d+", file.stem)[0]) for file in notebook.exercises]
+    assert places == list(range(1, len(places) + 1))
+    called = re.findall(r"\bex(\d+)\.check\(\)", "\n".join(code_of(notebook)))
+    assert sorted(map(int, called)) == places
 
 
-def test_there_are_lessons() -> None:
-    """The collector found exercises at all."""
-    assert CASES
+def test_every_exercise_belongs_to_a_notebook() -> None:
+    """No file of an exercise lies where no notebook takes it."""
+    taken = {file for notebook in NOTEBOOKS for file in notebook.exercises}
+    files = outline.NOTEBOOKS.glob("*/exercises_*/*.py")
+    assert {file for file in files if file.stem not in ("__init__", "common")} == taken
 
 
 # The collector itself: one good exercise, and what it must find in bad ones.
@@ -226,10 +223,9 @@ def _check_basket(basket: list[str]) -> None:
 
 
 GOOD = Exercise(
-    number=1,
     title="Basket",
+    minutes=4,
     prompt="Put two eggs into the basket.",
-    setup=lambda: {"basket": BASKET},
     starter=STARTER,
     solution=_eggs(2),
     hints=["A list has an append."],
@@ -297,22 +293,35 @@ BAD = {
 }
 
 
-def _cases_with_complaints(notebook: Notebook, exercise: Exercise) -> set[str]:
+@pytest.fixture
+def basket(tmp_path: Path) -> Iterator[Trial]:
+    """A notebook with one cell and without a server, whose exercise a test puts in."""
+    cells = [{"cell_type": "code", "id": "set-up", "metadata": {}, "source": "basket.clear()"}]
+    file = tmp_path / "98_basket.ipynb"
+    file.write_text(json.dumps({"cells": cells}))
+    with Trial(Notebook("98", file)) as trial:
+        trial.shell.push({"basket": BASKET})
+        yield trial
+
+
+def _cases_with_complaints(trial: Trial, exercise: Exercise) -> set[str]:
     """Run all cells of an exercise in an emptied basket; return the names of the bad ones."""
     BASKET.clear()
-    return {case.name for case in cases_of(exercise) if notebook.complaints("99", exercise, case)}
+    trial.exercises = [exercise]
+    trial.shell.push({"ex1": check.Task("98", 1, exercise)})
+    return {case.name for case in cases_of(exercise) if complaints(trial, 1, case)}
 
 
-def test_collector_accepts_a_good_exercise(notebook: Notebook) -> None:
+def test_collector_accepts_a_good_exercise(basket: Trial) -> None:
     """A good exercise gets no complaints."""
-    assert _cases_with_complaints(notebook, GOOD) == set()
+    assert _cases_with_complaints(basket, GOOD) == set()
     assert mistakes_in(GOOD) == []
 
 
 @pytest.mark.parametrize(("change", "expected"), BAD.values(), ids=BAD)
-def test_collector_finds(notebook: Notebook, change: dict[str, Any], expected: set[str]) -> None:
+def test_collector_finds(basket: Trial, change: dict[str, Any], expected: set[str]) -> None:
     """A bad check, start or solution is found, in exactly the cells where it shows."""
-    assert _cases_with_complaints(notebook, dataclasses.replace(GOOD, **change)) == expected
+    assert _cases_with_complaints(basket, dataclasses.replace(GOOD, **change)) == expected
 
 
 @pytest.mark.parametrize(
@@ -320,6 +329,7 @@ def test_collector_finds(notebook: Notebook, change: dict[str, Any], expected: s
     [
         {"hints": []},
         {"wrong": []},
+        {"minutes": 40},
         {"wrong": [(_eggs(1), " ")]},
         {"wrong": [(STARTER, "too few")]},
         {"solution": "basket.extend(['egg', 'egg'])"},

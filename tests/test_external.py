@@ -21,10 +21,10 @@ import pytest
 import redis
 from conftest import KINDS, READ, TAKE, WRITE, Failed, Lab, each_kind, new_folder, until
 
+from helpers import outline
 from helpers.engines.address import Address
 from helpers.engines.external import VARIABLES
 from helpers.engines.launching import free_port
-from helpers.paths import NOTEBOOKS
 
 pytestmark = pytest.mark.embedded
 
@@ -305,7 +305,7 @@ def test_a_schema_for_each_lesson(somebody: Somebody, learner: Lab) -> None:
     program.run("left = db.connect(); left.execute('CREATE TABLE new (id int)')")
     program.run(TAKE["postgresql"].replace("91", "95"))
     # A check ends what the lesson itself left uncommitted, and nobody else's work.
-    program.run("from helpers.exercises import end_uncommitted, uncommitted")
+    program.run("from helpers.exercises.looking import end_uncommitted, uncommitted")
     program.run("from helpers.databases import Postgres")
     program.run("other = Postgres('96').connect(); other.execute('UPDATE t SET v = v')")
     assert program.run("result = uncommitted(db)") is False
@@ -459,7 +459,7 @@ class TestTogether:
         """
         third = somebody.learner("carol")
         labs = [somebody.learner(), somebody.learner()]
-        lessons = [path.name[:2] for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))]
+        lessons = [core.number for core in outline.cores()]
         try:
             program = third.program()
             for lesson in lessons:

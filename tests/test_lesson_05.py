@@ -13,7 +13,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from helpers import lab, regression, shop
+from helpers import lab, outline, regression, shop
 from helpers.errors import LabError
 from helpers.paths import NOTEBOOKS
 
@@ -152,8 +152,8 @@ def test_a_day_stays_right(final: Any, db: Any) -> None:
 
 def test_the_published_file_is_the_notebooks_pipeline() -> None:
     """published.py and the notebook's cell are the same stages."""
-    notebook = nbformat.read(next(NOTEBOOKS.glob("05_*.ipynb")), as_version=4)
-    (cell,) = [cell.source for cell in notebook.cells if cell.id == "published-pipeline"]
+    cells = {cell["id"]: cell["source"] for cell in outline.find("05").cells()}
+    cell = cells["published-pipeline"]
     names: dict[str, Any] = {"shop": shop, "timedelta": timedelta}
     exec(cell, names)
     asked: list[Any] = []

@@ -13,14 +13,15 @@ from typing import Any
 import nbformat
 import pytest
 
-from helpers import regression
+from helpers import outline, regression
 from helpers.paths import NOTEBOOKS, ROOT
-from helpers.regression import IGNORED, REAL_MONGODB, core_cells
+from helpers.regression import IGNORED, REAL_MONGODB
 
-PATHS = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
+PATHS = [notebook.path for notebook in outline.notebooks()]
 TAGS = {IGNORED, "raises-exception", "own-server", REAL_MONGODB}
 LONGEST_CELL = 18
-CORE_CODE_CELLS = 30
+CORE_CELLS, SECTION_CELLS = 55, 30
+LONGER = {"01a": 34, "01e": 40}  # sections that are one story all the same
 
 each_notebook = pytest.mark.parametrize("path", PATHS, ids=[path.stem for path in PATHS])
 
@@ -127,8 +128,47 @@ def test_cells_are_short(path: Path) -> None:
 
 
 @each_notebook
-def test_the_core_is_one_sitting(path: Path) -> None:
-    assert core_cells(read(path)) <= CORE_CODE_CELLS
+def test_a_notebook_is_one_sitting(path: Path) -> None:
+    most = CORE_CELLS if path.parent == NOTEBOOKS else SECTION_CELLS
+    assert len(read(path).cells) <= LONGER.get(path.name[:3], most)
+
+
+@pytest.mark.parametrize("notebook", outline.notebooks(), ids=lambda notebook: notebook.number)
+def test_the_minutes_are_reckoned(notebook: outline.Notebook) -> None:
+    """What the title says is within a tenth of what reading, predicting and solving takes."""
+    exercises = [outline.load(file).EXERCISE.minutes for file in notebook.exercises]
+    reckoned = outline.reckoned_minutes(notebook, exercises)
+    assert abs(notebook.minutes - reckoned) <= reckoned / 10, reckoned
+
+
+@pytest.mark.parametrize("core", outline.cores(), ids=lambda core: core.number)
+def test_a_core_lists_its_sections(core: outline.Notebook) -> None:
+    text = [cell["source"] for cell in core.cells() if cell["source"].startswith("## Going deeper")]
+    if outline.sections(core.lesson):
+        assert outline.list_of_sections(core) in text[0], outline.list_of_sections(core)
+    else:
+        assert not text
+
+
+@pytest.mark.parametrize(
+    "section", [one for one in outline.notebooks() if not one.is_core], ids=lambda one: one.number
+)
+def test_a_section_links_back_to_its_core(section: outline.Notebook) -> None:
+    assert section.title and section.promise
+    core = outline.find(section.lesson)
+    assert f"](../{core.path.name})" in section.cells()[0]["source"]
+
+
+def test_the_readme_lists_the_lessons() -> None:
+    assert outline.list_of_lessons() in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@each_notebook
+def test_links_inside_the_course_lead_somewhere(path: Path) -> None:
+    for cell in read(path).cells:
+        if cell.cell_type == "markdown":
+            for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", cell.source):
+                assert (path.parent / target).exists(), f"{cell.id}: {target}"
 
 
 @each_notebook

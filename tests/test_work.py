@@ -13,7 +13,7 @@ import pytest
 from conftest import Failed, Lab
 from test_faults import in_a_namespace
 
-from helpers import work
+from helpers import outline, work
 from helpers.errors import LabError
 from helpers.paths import NOTEBOOKS, ROOT
 
@@ -24,6 +24,9 @@ def lessons(tmp_path: Path) -> Path:
     folder = tmp_path / "notebooks"
     (folder / "01_first" / "sub").mkdir(parents=True)
     (folder / "01_first" / "sub" / "schema.sql").write_text("SELECT 1;\n")
+    (folder / "01_first" / "exercises_01").mkdir()
+    (folder / "01_first" / "exercises_01" / "core1_sum.py").write_text("SOLUTION = 4\n")
+    (folder / "01_first" / "teaching.md").write_text("for instructors\n")
     (folder / "nbval.cfg").write_text("for authors\n")
     write_lesson(folder, "print('é')")
     return folder
@@ -47,7 +50,7 @@ def names(folder: Path) -> set[str]:
 def test_missing_copies_are_made_without_outputs(lessons: Path, tmp_path: Path) -> None:
     """The predictions are the learner's, so the answers are not in the copy."""
     target = tmp_path / "mine" / "work"
-    assert work.fill(lessons, target) == ["New in work/: 01_first.ipynb"]
+    assert work.fill(lessons, target) == ["New in work/: 01_first.ipynb and 1 more file"]
     assert names(target) == {"01_first.ipynb", "01_first"}
     notebook: Any = nbformat.read(target / "01_first.ipynb", as_version=4)
     nbformat.validate(notebook)
@@ -55,6 +58,7 @@ def test_missing_copies_are_made_without_outputs(lessons: Path, tmp_path: Path) 
     assert (notebook.cells[1].outputs, notebook.cells[1].execution_count) == ([], None)
     assert source_of(target / "01_first.ipynb") == "print('é')"
     assert (target / "01_first" / "sub" / "schema.sql").read_text() == "SELECT 1;\n"
+    assert {path.name for path in (target / "01_first").rglob("*")} == {"sub", "schema.sql"}
 
 
 def test_copies_are_never_overwritten(lessons: Path, tmp_path: Path) -> None:
@@ -72,6 +76,8 @@ def test_a_changed_lesson_is_offered_beside_the_copy(lessons: Path, tmp_path: Pa
     """Once for each change; and an offer that the learner uses is not overwritten either."""
     target = tmp_path / "work"
     work.fill(lessons, target)
+    learned = (target / "01_first.ipynb").read_text().replace("print", "println")
+    (target / "01_first.ipynb").write_text(learned)
     write_lesson(lessons, "second")
     (line,) = work.fill(lessons, target)
     assert "Your copy was left as it is" in line
@@ -81,10 +87,50 @@ def test_a_changed_lesson_is_offered_beside_the_copy(lessons: Path, tmp_path: Pa
     work.fill(lessons, target)
     found = {name: source_of(target / name) for name in names(target) if "ipynb" in name}
     assert found == {
-        "01_first.ipynb": "print('é')",
+        "01_first.ipynb": "println('é')",
         "01_first.new.ipynb": "second",
         "01_first.new2.ipynb": "third",
     }
+
+
+def test_an_untouched_lesson_is_renewed_with_its_files(lessons: Path, tmp_path: Path) -> None:
+    """The new lesson never runs on the old lesson's files."""
+    target = tmp_path / "work"
+    work.fill(lessons, target)
+    write_lesson(lessons, "second")
+    (lessons / "01_first" / "sub" / "schema.sql").write_text("SELECT 2;\n")
+    line = "Renewed in work/, you had not changed it: 01_first.ipynb and 1 more file"
+    assert work.fill(lessons, target) == [line]
+    assert source_of(target / "01_first.ipynb") == "second"
+    assert (target / "01_first" / "sub" / "schema.sql").read_text() == "SELECT 2;\n"
+    assert work.fill(lessons, target) == []
+
+
+def test_a_touched_file_stays_and_the_new_one_is_beside_it(lessons: Path, tmp_path: Path) -> None:
+    """Under a name that no tool takes for a file of its kind."""
+    target = tmp_path / "work"
+    work.fill(lessons, target)
+    (target / "01_first" / "sub" / "schema.sql").write_text("my own")
+    for number in (2, 3):
+        (lessons / "01_first" / "sub" / "schema.sql").write_text(f"SELECT {number};\n")
+        (line,) = work.fill(lessons, target)
+        assert line.startswith("01_first/sub/schema.sql has changed. Your copy was left as it is")
+    found = {path.name: path.read_text() for path in (target / "01_first" / "sub").iterdir()}
+    assert found == {
+        "schema.sql": "my own",
+        "schema.sql.new": "SELECT 2;\n",
+        "schema.sql.new2": "SELECT 3;\n",
+    }
+
+
+def test_a_new_section_appears(lessons: Path, tmp_path: Path) -> None:
+    """Without a word about the rest, which is as it was."""
+    target = tmp_path / "work"
+    work.fill(lessons, target)
+    copied = (lessons / "01_first.ipynb").read_bytes()
+    (lessons / "01_first" / "01a_more.ipynb").write_bytes(copied)
+    assert work.fill(lessons, target) == ["New in work/: 01_first/01a_more.ipynb"]
+    assert source_of(target / "01_first" / "01a_more.ipynb") == "print('é')"
 
 
 def test_a_deleted_copy_comes_back(lessons: Path, tmp_path: Path) -> None:
@@ -107,7 +153,7 @@ def test_an_interrupted_copy_is_not_taken_for_a_copy(lessons: Path, tmp_path: Pa
     run = subprocess.run([sys.executable, "-c", source, lessons, target], cwd=ROOT, check=False)
     assert run.returncode == 9
     assert not (target / "01_first.ipynb").exists()
-    assert work.fill(lessons, target) == ["New in work/: 01_first.ipynb"]
+    assert work.fill(lessons, target) == ["New in work/: 01_first.ipynb and 1 more file"]
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{", "7"])
@@ -133,8 +179,8 @@ def test_a_read_only_folder(lab: Lab) -> None:
 def test_the_courses_own_lessons(tmp_path: Path) -> None:
     """Every notebook of the course is copied, runnable and without outputs."""
     work.fill(target=tmp_path / "work")
-    for path in NOTEBOOKS.glob("[0-9]*.ipynb"):
-        copy = tmp_path / "work" / path.name
+    for path in (notebook.path for notebook in outline.notebooks()):
+        copy = tmp_path / "work" / path.relative_to(NOTEBOOKS)
         nbformat.validate(nbformat.read(copy, as_version=4))
         cells = json.loads(copy.read_text(encoding="utf-8"))["cells"]
         assert not any(cell.get("outputs") for cell in cells)

@@ -1,0 +1,200 @@
+"""Exercise 06a-1: patience."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from typing import Any
+
+from exercises_06.common import Attempt
+from helpers.exercises import Database, Exercise, Incorrect, NotAttempted
+from helpers.exercises.cells import changed
+from helpers.exercises.looking import look
+
+STARTER = '''
+def patiently(connection, sql):
+    """Run the statement; give up a place in the queue after half a second, and come back."""
+    ...
+
+
+ex1.check()
+'''
+FUNCTION = """
+    connection.execute("SET lock_timeout = '500ms'")
+    while True:
+        try:
+            connection.execute(sql)
+            return
+        except psycopg.errors.LockNotAvailable:
+            time.sleep(random.uniform(0.1, 0.3))
+"""
+
+
+SOLUTION = STARTER.replace("    ...\n", FUNCTION.lstrip("\n"))
+SOLUTION = "\nimport random\nimport time\n\nimport psycopg\n\n" + SOLUTION
+
+
+WAITING = "SELECT wait_event_type IS NOT DISTINCT FROM 'Lock' FROM pg_stat_activity WHERE pid = %s"
+PATIENCE = 2.5  # seconds in one queue: half a second was asked for, and a machine can be slow
+TURNS = 4  # how often the function gives up before the lock is free
+TOO_LONG = 1.0  # seconds in the queue at its shortest turn, which not every turn can be slow for
+FULL = "DO $$ BEGIN RAISE EXCEPTION 'no space left' USING ERRCODE = 'disk_full'; END $$"
+
+
+def check(pg: Database, patiently: Callable[..., object]) -> None:
+    """Hold a lock until the function has given up some times; then it must succeed, slowly."""
+    sql = "ALTER TABLE ex1_users ADD COLUMN note text DEFAULT ex1_slow()"
+    with look(pg) as observer, pg.connect() as holder:
+        observer.execute("DROP TABLE IF EXISTS ex1_users")
+        observer.execute("CREATE TABLE ex1_users (id int)")
+        observer.execute("INSERT INTO ex1_users VALUES (1)")
+        observer.execute("""
+            CREATE OR REPLACE FUNCTION ex1_slow() RETURNS text VOLATILE LANGUAGE plpgsql AS $$
+            BEGIN PERFORM pg_sleep(0.7); RETURN 'slow'; END $$
+        """)
+        holder.execute("SELECT * FROM ex1_users")
+        with Attempt(pg, patiently, sql) as attempt:
+            try:
+                _watch(observer, attempt, sql)
+            finally:
+                holder.rollback()
+            attempt.thread.join(5)
+        after = observer.execute(
+            "SELECT count(*) FROM pg_attribute "
+            "WHERE attrelid = 'ex1_users'::regclass AND attname = 'note'"
+        ).fetchone()
+        if not attempt.ended:
+            raise Incorrect(
+                "The lock has been free for 5 s, and the statement, which works for 0.7 s, is not "
+                "done. Limit the time that it waits for the lock, not its whole time."
+            )
+        if attempt.raised:
+            raise attempt.raised[0]
+        runs = attempt.runs_of(sql)
+        if after != (1,):
+            if not runs and not _attempted(pg, patiently):
+                raise NotAttempted("Your function did nothing.")
+            if len(runs) > 1:
+                raise Incorrect(
+                    f"After {len(runs)} attempts the statement has not been done: your function "
+                    "gave up for good, or did not commit."
+                )
+            raise Incorrect("Your function returned, but the statement has not been done.")
+        if _shortest_pause(runs) < 0.005:
+            raise Incorrect("Your function queues again at once, without a pause.")
+        shortest = min((ended - began for began, ended in runs[:-1]), default=0)
+        if shortest >= TOO_LONG:
+            raise Incorrect(
+                f"Each attempt stood in the queue for {shortest:.1f} s or more, and everybody "
+                "behind it. Half a second is the limit."
+            )
+        for failing, why in ((sql, "the column is there already"), (FULL, "the disk is full")):
+            with Attempt(pg, patiently, failing) as again:
+                again.thread.join(3)
+            if not again.ended:
+                raise Incorrect(
+                    f"When the statement fails for another reason (here {why}), your function "
+                    "tries it for ever. Only LockNotAvailable is worth another try."
+                )
+            if not again.raised:
+                raise Incorrect(
+                    f"When the statement fails for another reason (here {why}), your function "
+                    "returns as if all were well. Let other errors through."
+                )
+
+
+def _shortest_pause(runs: list[tuple[float, float]]) -> float:
+    """Return the shortest time between two runs, in seconds."""
+    return min((after[0] - before[1] for before, after in itertools.pairwise(runs)), default=1.0)
+
+
+def _watch(observer: Any, attempt: Attempt, sql: str) -> None:
+    """Return when the session has left the queue TURNS times, or its thread ended."""
+    given_up, runs, since = 0, 0, None
+    deadline = time.monotonic() + 12
+    while attempt.thread.is_alive() and given_up < TURNS and time.monotonic() < deadline:
+        (waiting,) = observer.execute(WAITING, [attempt.pid]).fetchone() or (False,)
+        before, runs = runs, len(attempt.runs_of(sql))
+        ended = runs > before  # also when the next one stands in the queue already
+        if since is not None and (ended or not waiting):
+            given_up, since = given_up + 1, None
+        if waiting and since is None:
+            since = time.monotonic()
+        if since is not None and time.monotonic() - since > PATIENCE:
+            raise Incorrect(
+                f"After {PATIENCE} s your statement still stood in the queue, and everybody "
+                "behind it. It needs a limit, and a pause between two attempts."
+            )
+        time.sleep(0.005)
+
+
+def _attempted(pg: Database, patiently: Callable[..., object]) -> bool:
+    """Whether the function sends its statement at all, when nobody holds a lock."""
+    with look(pg) as connection, pg.connect(autocommit=True) as work:
+        patiently(work, "CREATE TABLE ex1_attempted ()")
+        (there,) = connection.execute("SELECT to_regclass('ex1_attempted')").fetchone() or (None,)
+        connection.execute("DROP TABLE IF EXISTS ex1_attempted")
+    return there is not None
+
+
+EXERCISE = Exercise(
+    title="Patience",
+    minutes=10,
+    prompt="Run a statement that gives up its place in the queue and comes back.",
+    starter=STARTER,
+    solution=SOLUTION,
+    check=check,
+    hints=[
+        "SET lock_timeout first. Which exception comes when the time is over?",
+        "A loop: try the statement and return; on psycopg.errors.LockNotAvailable sleep.",
+    ],
+    wrong=[
+        (changed(SOLUTION, "SET lock_timeout = '500ms'", "SELECT 1"), "still stood in"),
+        (
+            changed(SOLUTION, "time.sleep(random.uniform(0.1, 0.3))", "raise"),
+            "raised LockNot",
+        ),
+        (
+            changed(SOLUTION, "time.sleep(random.uniform(0.1, 0.3))", "return"),
+            "Your function returned, but",
+        ),
+        (
+            changed(SOLUTION, "time.sleep(random.uniform(0.1, 0.3))", "pass"),
+            "without a pause",
+        ),
+        (
+            changed(
+                SOLUTION,
+                "lock_timeout",
+                "statement_timeout",
+                "LockNotAvailable",
+                "QueryCanceled",
+            ),
+            "not its whole time",
+        ),
+        (
+            changed(SOLUTION, "psycopg.errors.LockNotAvailable", "Exception"),
+            "is there already), your function tries",
+        ),
+        (
+            changed(SOLUTION, "psycopg.errors.LockNotAvailable", "psycopg.OperationalError"),
+            "is full), your function tries",
+        ),
+        (changed(SOLUTION, "500ms", "1500ms"), "Half a second is the limit"),
+        (
+            changed(SOLUTION, "while True:", "for _ in range(3):"),
+            "gave up for good",
+        ),
+        (
+            changed(
+                SOLUTION,
+                "            time.sleep(random.uniform(0.1, 0.3))",
+                "            time.sleep(random.uniform(0.1, 0.3))\n"
+                "        except psycopg.Error:\n            return",
+            ),
+            "as if all were well",
+        ),
+    ],
+    praise="Whatever comes into your way, nobody waits for you longer than half a second.",
+)
