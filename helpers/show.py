@@ -53,7 +53,8 @@ class Picture:
             page.add_patch(patches.FancyBboxPatch((1, 1), WIDTH - 2, height - 2, zorder=-1, **look))
             sheet.savefig(file, format="png", metadata={"Software": None})
             png = base64.b64encode(file.getvalue()).decode()
-        return {"image/png": png, "text/plain": self.alt}, {"image/png": {"width": WIDTH}}
+        look = {"width": WIDTH, "alt": self.alt}  # where every exporter looks for it
+        return {"image/png": png, "text/plain": self.alt}, {"image/png": look}
 
 
 def claim(text: str, condition: object, measured: object = "") -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from helpers import outline, regression
+from helpers import outline, regression, show
 from helpers.paths import NOTEBOOKS, ROOT
 from helpers.regression import IGNORED, REAL_MONGODB
 
@@ -117,6 +117,16 @@ def test_outputs_hold_nothing_of_the_machine(path: Path) -> None:
             for trace in traces:
                 assert trace not in text, f"{cell.id}: {trace}"
             assert output.get("name") != "stderr", f"{cell.id}: {text}"
+
+
+@each_notebook
+def test_pictures_carry_their_text(path: Path) -> None:
+    """In the metadata, where exporters look for it; and they have a size."""
+    for cell in code_cells(path):
+        for output in cell.outputs:
+            if "image/png" in output.get("data", {}):
+                about = output.metadata["image/png"]
+                assert about == {"alt": output.data["text/plain"], "width": show.WIDTH}, cell.id
 
 
 @each_notebook
