@@ -127,7 +127,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[Any]) -> None:
-    """Leave out the cells that need another server, and say how many."""
+    """Begin with the notebooks, whose times count, and then with the long tests.
+
+    Leave out the cells that need another server, and say how many.
+    """
+    items.sort(key=lambda item: (not hasattr(item, "cell"), not item.get_closest_marker("long")))
     if config.option.collectonly:
         return
     cells = [item.cell for item in items if hasattr(item, "cell")]

@@ -180,11 +180,9 @@ def _exercise(checker: Any, prepare: Any = None) -> Exercise:
 
 
 @pytest.fixture(scope="module")
-def own() -> Iterator[Any]:
+def own() -> Any:
     """Make a database on a PostgreSQL server that these tests may pause and kill."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("LAB_NAMESPACE", "check")
-        yield lab.postgres("98", private=True)
+    return lab.postgres("98", private=True)
 
 
 def _check_one(pg: Any) -> None:
@@ -236,11 +234,9 @@ def test_mistake_in_a_check(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def pg() -> Iterator[Any]:
+def pg() -> Any:
     """Make a lesson's database, in a namespace that no notebook uses."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("LAB_NAMESPACE", "check")
-        yield lab.postgres("98")
+    return lab.postgres("98")
 
 
 def test_lock_of_a_forgotten_transaction(pg: Any) -> None:

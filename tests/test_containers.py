@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import READ, TAKE, WRITE, Failed, Lab, each_kind, kill, new_folder, until
+from labs import READ, TAKE, WRITE, Failed, Lab, each_kind, kill, new_folder, until
 
 from helpers.engines import containers
 from helpers.paths import ROOT

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Lab, new_folder, until
+from labs import Lab, new_folder, until
 from packaging.requirements import Requirement
 from test_faults import in_a_namespace
 

@@ -160,7 +160,6 @@ CASES = [
 def notebook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notebook]:
     """One shell for all exercises, in a namespace that no notebook uses."""
     with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("LAB_NAMESPACE", "exercises")
         environment.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))
         environment.chdir(ROOT / "notebooks")  # where a notebook's cells run
         notebook = Notebook()

@@ -19,7 +19,7 @@ import psycopg
 import pymongo
 import pytest
 import redis
-from conftest import KINDS, READ, TAKE, WRITE, Failed, Lab, each_kind, new_folder, until
+from labs import KINDS, READ, TAKE, WRITE, Failed, Lab, each_kind, new_folder, until
 
 from helpers.engines.address import Address
 from helpers.engines.external import VARIABLES

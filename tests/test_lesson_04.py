@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conftest import passes_its_own_tests, run_in
+from labs import passes_its_own_tests, run_in
 
 from helpers import lab
 from helpers.paths import NOTEBOOKS

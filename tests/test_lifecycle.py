@@ -12,8 +12,8 @@ from typing import Any
 
 import psutil
 import pytest
-from conftest import READ, TAKE, WRITE, Failed, Lab, gone, is_running, kill, until
 from jupyter_client.blocking.client import BlockingKernelClient
+from labs import READ, TAKE, WRITE, Failed, Lab, gone, is_running, kill, until
 
 pytestmark = [pytest.mark.embedded, pytest.mark.long]
 

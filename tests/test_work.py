@@ -10,7 +10,7 @@ from typing import Any
 
 import nbformat
 import pytest
-from conftest import Failed, Lab
+from labs import Failed, Lab
 from test_faults import in_a_namespace
 
 from helpers import work
