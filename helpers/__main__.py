@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from helpers import environment
-from helpers.errors import LabError
+from helpers.base.errors import LabError
 
 HELP = """\
 Usage: make VERB, or python3 -m helpers VERB

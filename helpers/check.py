@@ -25,7 +25,7 @@ from typing import Any
 
 from IPython.core.getipython import get_ipython
 
-from helpers.errors import LabError
+from helpers.base.errors import LabError
 from helpers.exercises import Database, Exercise, Incorrect, NotAttempted, answers, guarded, trouble
 
 SERVER_NAMES = {"postgresql": "pg", "redis": "rd", "mongodb": "mg"}

@@ -8,11 +8,12 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from helpers import databases, doctor, engines, environment, paths, work
+from helpers import databases, doctor, engines, environment, work
+from helpers.base import paths
+from helpers.base.errors import LabError
+from helpers.base.processes import end, supervisors
+from helpers.base.record import LOCK, try_lock
 from helpers.engines import embedded
-from helpers.engines.processes import end, supervisors
-from helpers.engines.record import LOCK, try_lock
-from helpers.errors import LabError
 
 
 def env(_: list[str]) -> int:

@@ -11,9 +11,10 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from helpers import engines, paths
+from helpers import engines
+from helpers.base import paths
+from helpers.base.errors import LabError
 from helpers.engines.server import Server
-from helpers.errors import LabError
 
 if TYPE_CHECKING:
     from psycopg import Connection

@@ -8,10 +8,11 @@ import shutil
 import sys
 from typing import Any
 
-from helpers import engines, paths
+from helpers import engines
+from helpers.base import paths
+from helpers.base.errors import LabError
 from helpers.engines import embedded, external, programs
 from helpers.engines.ready import NotReady
-from helpers.errors import LabError
 
 ENOUGH_DISK_MB = 500
 

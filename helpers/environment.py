@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from helpers import node
-from helpers.errors import LabError
-from helpers.paths import ROOT
+from helpers.base.errors import LabError
+from helpers.base.files import try_lock
+from helpers.base.paths import ROOT
 
 VENV = ROOT / ".venv"
 STAMP = VENV / "course-stamp"
@@ -198,7 +199,7 @@ def build_python() -> None:
 
 
 class Lock:
-    """A file lock that the operating system gives back however its owner ends."""
+    """The lock of a file, waited for; the operating system gives it back however we end."""
 
     def __init__(self, path: Path) -> None:
         self.file = path.open("ab")
@@ -207,23 +208,16 @@ class Lock:
         deadline = time.monotonic() + LOCK_SECONDS
         while True:
             try:
-                if os.name == "nt":
-                    import msvcrt
-
-                    self.file.seek(0)
-                    msvcrt.locking(self.file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore
-                else:
-                    import fcntl
-
-                    fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except OSError:
-                if time.monotonic() > deadline:
-                    raise LabError(
-                        f"Another command has been preparing the environment for "
-                        f"{LOCK_SECONDS // 60} minutes. End it, then try again."
-                    ) from None
-                time.sleep(0.2)
+                if try_lock(self.file):
+                    return
+            except OSError:  # a file system that has no locks just now
+                pass
+            if time.monotonic() > deadline:
+                raise LabError(
+                    f"Another command has been preparing the environment for "
+                    f"{LOCK_SECONDS // 60} minutes. End it, then try again."
+                )
+            time.sleep(0.2)
 
     def __exit__(self, *_: object) -> None:
         self.file.close()

@@ -14,9 +14,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers import paths
+from helpers.base import paths
+from helpers.base.errors import LabError
 from helpers.databases import MongoDB, Postgres, Redis
-from helpers.errors import LabError
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -17,8 +17,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from helpers.errors import LabError
-from helpers.paths import NOTEBOOKS, ROOT
+from helpers.base.errors import LabError
+from helpers.base.paths import NOTEBOOKS, ROOT
 
 FILES = ("package.json", "package-lock.json")
 FOLDER = ROOT / ".venv" / "node"

@@ -24,8 +24,8 @@ from typing import Any
 import psutil
 import pytest
 
+from helpers.base.paths import NOTEBOOKS, ROOT
 from helpers.engines.programs import KINDS
-from helpers.paths import NOTEBOOKS, ROOT
 
 BUDGET_SECONDS, LIMIT_SECONDS = 60, 120  # a whole notebook
 CELL_SECONDS, CELL_LIMIT_SECONDS = 5, 10  # a cell of the core

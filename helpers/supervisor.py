@@ -21,9 +21,9 @@ import time
 from pathlib import Path
 from typing import IO, NoReturn
 
-from helpers.engines.launching import START_SECONDS, launch_known
-from helpers.engines.record import LOCK, living, try_lock
-from helpers.errors import LabError
+from helpers.base.errors import LabError
+from helpers.base.record import LOCK, START_SECONDS, living, try_lock
+from helpers.engines.launching import launch_known
 
 GUARD = Path(__file__).with_name("guard.py")
 

@@ -7,8 +7,8 @@ import json
 import os
 from pathlib import Path
 
-from helpers.errors import LabError
-from helpers.paths import NOTEBOOKS, WORK
+from helpers.base.errors import LabError
+from helpers.base.paths import NOTEBOOKS, WORK
 
 RECORD = ".given.json"  # for each lesson, the digest of what the learner was given last
 

@@ -25,9 +25,9 @@ import psycopg
 from psycopg import sql
 
 from helpers import engines, lab, shop
+from helpers.base.paths import NOTEBOOKS, ROOT
 from helpers.engines import embedded, programs, ready
 from helpers.engines.address import Address
-from helpers.paths import NOTEBOOKS, ROOT
 from helpers.regression import own_lab
 
 REPEATS = 5

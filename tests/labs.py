@@ -24,7 +24,7 @@ import psutil
 import pytest
 from jupyter_client.manager import KernelManager
 
-from helpers.paths import ROOT
+from helpers.base.paths import ROOT
 
 # The shell lets programs in the background ignore Ctrl-C, and they hand that on.
 IN_TERMINAL = (

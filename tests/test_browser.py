@@ -29,10 +29,10 @@ import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect, sync_playwright
 
 from helpers import work
-from helpers.engines.processes import has_ended
-from helpers.engines.record import living
+from helpers.base.paths import NOTEBOOKS, ROOT
+from helpers.base.processes import has_ended
+from helpers.base.record import living
 from helpers.exercises import lesson_00
-from helpers.paths import NOTEBOOKS, ROOT
 from helpers.regression import compared, left_out
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")

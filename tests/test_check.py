@@ -19,7 +19,7 @@ from jupyter_client.manager import KernelManager
 
 import helpers.exercises
 from helpers import check, lab
-from helpers.errors import LabError
+from helpers.base.errors import LabError
 from helpers.exercises import (
     Exercise,
     Incorrect,

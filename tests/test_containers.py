@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from labs import READ, TAKE, WRITE, Failed, Lab, each_kind, kill, new_folder, until
 
+from helpers.base.paths import ROOT
 from helpers.engines import containers
-from helpers.paths import ROOT
 
 IMAGES = ("POSTGRES_IMAGE", "REDIS_IMAGE", "MONGODB_IMAGE")
 

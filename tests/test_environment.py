@@ -23,8 +23,8 @@ from packaging.requirements import Requirement
 from test_faults import in_a_namespace
 
 from helpers import environment, node
-from helpers.errors import LabError
-from helpers.paths import ROOT
+from helpers.base.errors import LabError
+from helpers.base.paths import ROOT
 
 pytestmark = pytest.mark.embedded
 
@@ -163,7 +163,7 @@ def servers_answer(course: Course, folder: Path) -> None:
 
 def clean_up(course: Course) -> None:
     """End what a failed test left, and remove the state folder wherever it is."""
-    source = "from helpers import paths; print(paths.state_dir())"
+    source = "from helpers.base import paths; print(paths.state_dir())"
     command = [*course.prefix, str(course.python), "-c", source]
     answer = subprocess.run(
         command, cwd=course.root, env=course.env, capture_output=True, check=True
@@ -517,13 +517,17 @@ def test_no_python_that_fits(old_python: Path) -> None:
         assert words in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["__init__", "__main__", "environment", "errors", "node", "paths"])
+FIRST = ["__init__", "__main__", "environment", "node"]
+FIRST += ["base/__init__", "base/errors", "base/files", "base/paths"]
+
+
+@pytest.mark.parametrize("name", FIRST)
 def test_the_first_step_runs_on_old_pythons(name: str) -> None:
     """What runs before the environment exists must at least get as far as its message."""
     source = (ROOT / "helpers" / f"{name}.py").read_text(encoding="utf-8")
     tree = ast.parse(source, feature_version=(3, 8))
     # list[str] in an annotation would be evaluated at once without this line.
-    assert name == "__init__" or "from __future__ import annotations" in source
+    assert name.endswith("__init__") or "from __future__ import annotations" in source
     allowed = {*sys.stdlib_module_names, "helpers"}
     for line in tree.body:
         if isinstance(line, ast.Import):

@@ -21,10 +21,10 @@ import pytest
 import redis
 from labs import KINDS, READ, TAKE, WRITE, Failed, Lab, each_kind, new_folder, until
 
+from helpers.base.paths import NOTEBOOKS
 from helpers.engines.address import Address
 from helpers.engines.external import VARIABLES
 from helpers.engines.launching import free_port
-from helpers.paths import NOTEBOOKS
 
 pytestmark = pytest.mark.embedded
 

@@ -18,8 +18,8 @@ from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
 from helpers import lab, node, work
-from helpers.errors import LabError
-from helpers.paths import NOTEBOOKS
+from helpers.base.errors import LabError
+from helpers.base.paths import NOTEBOOKS
 
 FOLDER = NOTEBOOKS / "03_prisma_ecommerce_schema"
 sys.path[:0] = [str(FOLDER), str(FOLDER / "final")]

@@ -14,8 +14,8 @@ import nbformat
 import pytest
 
 from helpers import lab, regression, shop
-from helpers.errors import LabError
-from helpers.paths import NOTEBOOKS
+from helpers.base.errors import LabError
+from helpers.base.paths import NOTEBOOKS
 
 FOLDER = NOTEBOOKS / "05_mongodb_analytics_pipeline"
 WEIGHTS = {"page_view": 1, "click": 5, "purchase": 10}

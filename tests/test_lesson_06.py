@@ -13,8 +13,8 @@ from alembic import command
 from alembic.config import Config
 
 from helpers import lab
+from helpers.base.paths import NOTEBOOKS
 from helpers.exercises.lesson_06_more import RIGHT_11, check_progress
-from helpers.paths import NOTEBOOKS
 
 FOLDER = NOTEBOOKS / "06_zero_downtime_migration"
 sys.path.insert(0, str(FOLDER))

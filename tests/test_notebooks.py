@@ -14,7 +14,7 @@ import nbformat
 import pytest
 
 from helpers import regression
-from helpers.paths import NOTEBOOKS, ROOT
+from helpers.base.paths import NOTEBOOKS, ROOT
 from helpers.regression import IGNORED, REAL_MONGODB, core_cells
 
 PATHS = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))

@@ -24,8 +24,8 @@ import redis
 from labs import KINDS, Lab, each_kind, gone, is_running, until
 
 from helpers import databases, lab
+from helpers.base.paths import ROOT, state_dir
 from helpers.engines import embedded
-from helpers.paths import ROOT, state_dir
 
 pytestmark = pytest.mark.long
 

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from helpers import lab, shop
-from helpers.errors import LabError
+from helpers.base.errors import LabError
 
 ROOT = Path(__file__).resolve().parent.parent
 PRODUCTS = """

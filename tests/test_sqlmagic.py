@@ -10,7 +10,7 @@ import pytest
 from labs import Failed, Kernel, Lab, until
 
 from helpers import databases, lab
-from helpers.paths import state_dir
+from helpers.base.paths import state_dir
 
 pytestmark = pytest.mark.long
 

@@ -14,8 +14,8 @@ from labs import Failed, Lab
 from test_faults import in_a_namespace
 
 from helpers import work
-from helpers.errors import LabError
-from helpers.paths import NOTEBOOKS, ROOT
+from helpers.base.errors import LabError
+from helpers.base.paths import NOTEBOOKS, ROOT
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import os
 import subprocess
 from pathlib import Path
 
+from helpers.base.errors import LabError
+from helpers.base.paths import state_dir
 from helpers.engines import external
 from helpers.engines.programs import BY_HAND, KINDS
 from helpers.engines.server import Server
-from helpers.errors import LabError
-from helpers.paths import state_dir
 
 ENGINES = ("auto", "embedded", "docker", "external")
 
@@ -54,7 +54,7 @@ def containers_run() -> bool:
 
     Asked once in a process, so that a notebook stays on one engine.
     """
-    from helpers.engines.record import living
+    from helpers.base.record import living
 
     if living(state_dir() / "docker"):
         return True
@@ -96,7 +96,7 @@ def end_leftovers(folder: Path, *, in_containers: bool) -> int:
         from helpers.engines import containers
 
         return containers.end_leftovers(folder)
-    from helpers.engines import processes
+    from helpers.base import processes
 
     return processes.end_leftovers(folder)
 

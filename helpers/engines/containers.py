@@ -22,6 +22,9 @@ import docker
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
 
+from helpers.base.errors import LabError
+from helpers.base.files import write_private
+from helpers.base.paths import ROOT
 from helpers.engines import ready
 from helpers.engines.address import Address
 from helpers.engines.launching import (
@@ -29,12 +32,9 @@ from helpers.engines.launching import (
     port_is_free,
     read_password,
     remembered_port,
-    write_private,
 )
 from helpers.engines.programs import BY_HAND, HOST, KINDS, LABEL, USER
 from helpers.engines.programs import CONTAINER_TITLES as TITLES
-from helpers.errors import LabError
-from helpers.paths import ROOT
 
 #: A first start prepares the data; the official images need up to half a minute for it.
 START_SECONDS = 90

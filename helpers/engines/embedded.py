@@ -17,15 +17,15 @@ from typing import Any
 
 import psutil
 
+from helpers.base.errors import LabError
+from helpers.base.files import private_opener
+from helpers.base.paths import ROOT, is_root, open_to_others, state_dir
+from helpers.base.processes import all_end, disk_note, supervisors, tail
+from helpers.base.record import LOCK, START_SECONDS, living
 from helpers.engines import ready
 from helpers.engines.address import Address
-from helpers.engines.launching import START_SECONDS
-from helpers.engines.processes import all_end, disk_note, supervisors, tail
-from helpers.engines.programs import CONTAINER_TITLES, KINDS, TITLES, private_opener
-from helpers.engines.record import LOCK, living
+from helpers.engines.programs import CONTAINER_TITLES, KINDS, TITLES
 from helpers.engines.server import Server
-from helpers.errors import LabError
-from helpers.paths import ROOT, is_root, open_to_others, state_dir
 
 CALL_SECONDS = 120  # longer than any single wait inside the supervisor
 

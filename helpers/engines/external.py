@@ -12,11 +12,11 @@ import re
 from typing import Any, NoReturn
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
+from helpers.base.errors import LabError
 from helpers.engines import ready
 from helpers.engines.address import MAINTENANCE
 from helpers.engines.programs import CONTAINER_TITLES as TITLES
 from helpers.engines.server import Server
-from helpers.errors import LabError
 
 VARIABLES = {
     "postgresql": "LAB_POSTGRES_URL",

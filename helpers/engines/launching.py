@@ -11,19 +11,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from helpers.engines.programs import HOST, KINDS, PORTS, PROGRAMS, Step, private_opener
-from helpers.errors import LabError
-
-#: How long a program may take to be set up, and to accept connections.
-START_SECONDS = 45
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace a file in one step, readable by its owner only."""
-    new = path.with_name(f"{path.name}.{os.getpid()}.new")
-    with open(new, "w", opener=private_opener, encoding="utf-8") as file:
-        file.write(text)
-    new.replace(path)
+from helpers.base.errors import LabError
+from helpers.base.files import private_opener
+from helpers.engines.programs import HOST, KINDS, PORTS, PROGRAMS, Step
 
 
 def port_is_free(port: int) -> bool:

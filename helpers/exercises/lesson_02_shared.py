@@ -12,8 +12,8 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
+from helpers.base.paths import NOTEBOOKS
 from helpers.exercises import Database, Incorrect, begin_with, look
-from helpers.paths import NOTEBOOKS
 
 
 def run_cells(names: dict[str, Any], *idents: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import psycopg
 
+from helpers.base.paths import NOTEBOOKS
 from helpers.exercises import (
     Database,
     Exercise,
@@ -28,7 +29,6 @@ from helpers.exercises import (
     lesson_03_deeper,
     look,
 )
-from helpers.paths import NOTEBOOKS
 
 FOLDER = NOTEBOOKS / "03_prisma_ecommerce_schema"
 

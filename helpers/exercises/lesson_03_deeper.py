@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 
+from helpers.base.paths import NOTEBOOKS
 from helpers.exercises import (
     Database,
     Exercise,
@@ -23,7 +24,6 @@ from helpers.exercises import (
     running,
 )
 from helpers.exercises.deeper import only_database, starter, statements
-from helpers.paths import NOTEBOOKS
 
 FOLDER = NOTEBOOKS / "03_prisma_ecommerce_schema"
 

@@ -28,7 +28,7 @@ from helpers.exercises.lesson_06_shared import filled_in_small_commits, note_upd
 def setup() -> dict[str, Any]:
     """Do what the notebook's cells before the exercises do, as far as the exercises need it."""
     from helpers import lab
-    from helpers.paths import NOTEBOOKS
+    from helpers.base.paths import NOTEBOOKS
 
     sys.path.insert(0, str(NOTEBOOKS / "06_zero_downtime_migration"))
     return {"pg": lab.postgres("06")}

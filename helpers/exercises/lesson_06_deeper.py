@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 
+from helpers.base.paths import NOTEBOOKS
 from helpers.exercises import (
     Database,
     Exercise,
@@ -25,7 +26,6 @@ from helpers.exercises import (
 )
 from helpers.exercises.deeper import STATEMENTS, only_database, starter, statements
 from helpers.exercises.lesson_06_shared import Attempt
-from helpers.paths import NOTEBOOKS
 
 # 4: patience.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers import node
-from helpers.errors import LabError
+from helpers.base.errors import LabError
 
 HERE = Path(__file__).resolve().parent
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from helpers.errors import LabError
+from helpers.base.errors import LabError
 
 LOW_DISK_BYTES = 50_000_000
 

@@ -7,7 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 # The learner's own copies: `LAB_WORK`, or `work` in the course's folder.
 WORK = Path(os.environ.get("LAB_WORK") or ROOT / "work").expanduser().resolve()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import IO, Any
 
-from helpers.engines.programs import private_opener
+from helpers.base import files
+from helpers.base.files import private_opener
 
 RECORD = "supervisor.json"
 LOCK = "supervisor.lock"
+#: How long a program may take to be set up, and to accept connections.
+START_SECONDS = 45
 
 
 def living(state: Path) -> dict[str, Any] | None:
@@ -31,17 +33,7 @@ def living(state: Path) -> dict[str, Any] | None:
 def try_lock(state: Path) -> IO[bytes] | None:
     """Take the state folder's lock, or return None when a supervisor or its guard holds it."""
     lock = open(state / LOCK, "ab", opener=private_opener)  # noqa: SIM115
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            lock.seek(0)
-            msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        lock.close()
-        return None
-    return lock
+    if files.try_lock(lock):
+        return lock
+    lock.close()
+    return None
