@@ -53,7 +53,7 @@ def start_supervisor(lab: Lab, *changes: str) -> None:
 
 
 # For 8 s a server may take to start, instead of most of a minute.
-IMPATIENT = "from helpers.engines import launching; launching.START_SECONDS = 8"
+IMPATIENT = "from helpers.base import record; record.START_SECONDS = 8"
 # The first look at a port tells that it is free, as it was until just now.
 HASTY = """
 from helpers.engines import launching
