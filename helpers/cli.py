@@ -8,12 +8,15 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from helpers import databases, doctor, engines, environment, work
+from helpers import environment, work
 from helpers.base import paths
 from helpers.base.errors import LabError
 from helpers.base.processes import end, supervisors
 from helpers.base.record import LOCK, try_lock
-from helpers.engines import embedded
+from helpers.engines import choose, doctor, link, start
+from helpers.kinds import KINDS
+from helpers.kinds.place import of_lesson
+from helpers.supervisor.leftovers import end_leftovers
 
 
 def env(_: list[str]) -> int:
@@ -23,10 +26,10 @@ def env(_: list[str]) -> int:
 
 def prepare() -> None:
     """Check the engine; on Docker, pull what is missing while the progress can be seen."""
-    if engines.chosen() == "docker":
-        from helpers.engines import containers
+    if choose.engine() == "docker":
+        from helpers.supervisor import docker
 
-        containers.pull_missing()
+        docker.pull_missing()
 
 
 def lab_(arguments: list[str]) -> int:
@@ -34,7 +37,7 @@ def lab_(arguments: list[str]) -> int:
     prepare()
     for line in work.fill():
         print(line)
-    for problem in engines.start_all():
+    for problem in start.every_server():
         print(problem, file=sys.stderr)
     from jupyterlab.labapp import LabApp
 
@@ -52,16 +55,16 @@ def lab_(arguments: list[str]) -> int:
     try:
         LabApp.launch_instance([*options, *arguments])
     finally:
-        embedded.leave_now()
+        link.leave_now()
     return 0
 
 
 def up(_: list[str]) -> int:
     """Start the servers and keep them until `down`."""
     prepare()
-    if engines.own_kinds():
-        embedded.call("keep")
-    problems = engines.start_all()
+    if choose.own_kinds():
+        link.call("keep")
+    problems = start.every_server()
     show()
     for problem in problems:
         print(problem, file=sys.stderr)
@@ -73,17 +76,17 @@ def down(arguments: list[str]) -> int:
 
     On Docker, `--volumes` removes their data as well.
     """
-    state = embedded.folder()
-    if not engines.own_kinds():
+    state = choose.folder()
+    if not choose.own_kinds():
         print("The servers are external: the lab does not stop them.")
         return 0
-    on_docker = engines.chosen() == "docker"
+    on_docker = choose.engine() == "docker"
     if "--volumes" in arguments and not on_docker:
         raise LabError(f"Only containers have volumes. The embedded servers' data is in {state}.")
     found = supervisors(state)
     leases = 0
     try:
-        leases, ended = embedded.stop_all()
+        leases, ended = link.stop_all()
         forced = not ended
     except LabError:
         forced = True
@@ -91,11 +94,11 @@ def down(arguments: list[str]) -> int:
         end(found)
     left = 0
     if (state / LOCK).exists() and (lock := try_lock(state)):
-        left = engines.end_leftovers(state, in_containers=on_docker)
+        left = end_leftovers(state, in_containers=on_docker)
         if "--volumes" in arguments:
-            from helpers.engines import containers
+            from helpers.supervisor import docker
 
-            containers.remove_data(state)
+            docker.remove_data(state)
         lock.close()
     if forced:
         print("The supervisor did not answer. It was ended, and its servers with it.")
@@ -138,15 +141,16 @@ def doctor_(_: list[str]) -> int:
 
 
 def reset(arguments: list[str]) -> int:
-    """Empty one lesson's databases, its sections' included."""
+    """Empty a lesson's databases, its sections' included; or one section's ("05b")."""
     if not arguments:
         raise LabError("Which lesson? For example: make reset LESSON=01 (or reset 01).")
     lesson = arguments[0]
     problems = []
-    for kind in databases.DATABASES:
+    for kind in KINDS.values():
         try:
-            for place in kind(lesson).places():
-                kind(place).drop()
+            server = start.server(kind.key)
+            for name in of_lesson(lesson, kind.place.names(server)):
+                kind.place.called(name, server).drop()
         except LabError as problem:
             problems.append(str(problem))
     if problems:

@@ -25,7 +25,7 @@ import psutil
 import pytest
 
 from helpers.base.paths import NOTEBOOKS, ROOT
-from helpers.engines.programs import KINDS
+from helpers.kinds import KINDS
 
 BUDGET_SECONDS, LIMIT_SECONDS = 60, 120  # a whole notebook
 CELL_SECONDS, CELL_LIMIT_SECONDS = 5, 10  # a cell of the core
@@ -38,32 +38,32 @@ OWN_SERVER = "own-server"
 @contextmanager
 def own_lab() -> Iterator[Path]:
     """Run the block with servers and a state folder of its own; remove both at the end."""
-    from helpers import engines
-    from helpers.engines import embedded
+    from helpers.engines import choose, link, start
 
     before = {name: os.environ.get(name) for name in ("LAB_STATE", "LAB_NAMESPACE")}
     state = Path(tempfile.mkdtemp(prefix="course-test-"))
     os.environ["LAB_STATE"] = str(state)
     # On servers that others use too, the run keeps to names that nobody else has.
-    external = engines.chosen() == "external"
+    choose.forget()
+    external = choose.engine() == "external"
     namespace = f"test_{os.getpid()}_{secrets.token_hex(3)}" if external else ""
     os.environ["LAB_NAMESPACE"] = namespace
     # A run that is told to end tidies up first, as after Ctrl-C.
     ended = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        for problem in engines.start_all():
+        for problem in start.every_server():
             print(problem, file=sys.stderr)
         yield state
     finally:
         if external:
-            for notebook in NOTEBOOKS.glob("[0-9]*.ipynb"):
-                remove_lesson(notebook.name[:2])
-        embedded.leave()
-        embedded.stop_all()
-        if engines.chosen() == "docker":
-            from helpers.engines import containers
+            os.environ["LAB_NAMESPACE"] = namespace
+            remove_places()
+        link.leave()
+        link.stop_all()
+        if choose.engine() == "docker":
+            from helpers.supervisor import docker
 
-            containers.remove_data(embedded.folder())
+            docker.remove_data(choose.folder())
         for name, value in before.items():
             os.environ.pop(name, None)
             if value is not None:
@@ -72,13 +72,15 @@ def own_lab() -> Iterator[Path]:
         signal.signal(signal.SIGTERM, ended)
 
 
-def remove_lesson(lesson: str) -> None:
-    """Remove everything of a lesson from the servers."""
-    from helpers.databases import DATABASES
+def remove_places() -> None:
+    """Remove everything that begins with this run's namespace from the servers, for good."""
+    from helpers.engines import start
+    from helpers.kinds.place import of_namespace
 
-    for kind in DATABASES:
-        for place in kind(lesson).places():
-            kind(place).release()
+    for kind in KINDS.values():
+        server = start.server(kind.key)
+        for name in of_namespace(kind.place.names(server)):
+            kind.place.called(name, server).release()
 
 
 def left_out(cells: Sequence[Any]) -> list[Any]:
@@ -87,19 +89,17 @@ def left_out(cells: Sequence[Any]) -> list[Any]:
     Those tagged `real-mongodb`, where the server is not MongoDB, and those tagged `own-server`,
     where servers are external: nobody may restart or configure them.
     """
-    from helpers import engines
-    from helpers.databases import MongoDB
+    from helpers.engines import choose, start
+    from helpers.kinds.mongodb import is_mongodb
 
     tagged = {
         name: [cell for cell in cells if name in cell.metadata.get("tags", [])]
         for name in (REAL_MONGODB, OWN_SERVER)
     }
-    if len(engines.own_kinds()) == len(KINDS):
+    if len(choose.own_kinds()) == len(KINDS):
         tagged[OWN_SERVER] = []
-    if tagged[REAL_MONGODB]:
-        with MongoDB("00").connect() as client:
-            if "secantusVersion" not in client.admin.command("buildInfo"):
-                tagged[REAL_MONGODB] = []
+    if tagged[REAL_MONGODB] and is_mongodb(start.server("mongodb").url()):
+        tagged[REAL_MONGODB] = []
     return tagged[REAL_MONGODB] + tagged[OWN_SERVER]
 
 
@@ -126,12 +126,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         _lab = None
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[Any]) -> None:
-    """Begin with the notebooks, whose times count, and then with the long tests.
+def turn(item: Any) -> int:
+    """Return when a test begins: notebooks first, whose times count, then the long tests."""
+    return 0 if hasattr(item, "cell") else 1 if item.get_closest_marker("long") else 2
 
-    Leave out the cells that need another server, and say how many.
-    """
-    items.sort(key=lambda item: (not hasattr(item, "cell"), not item.get_closest_marker("long")))
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[Any]) -> None:
+    """Put the tests in order; leave out the cells that need another server, and say how many."""
+    items.sort(key=turn)
     if config.option.collectonly:
         return
     cells = [item.cell for item in items if hasattr(item, "cell")]
@@ -185,7 +187,7 @@ def slow_parts() -> Iterator[tuple[str, bool]]:
     """Yield a line for each notebook and slow core cell, and whether it is beyond the limit."""
     import nbformat
 
-    from helpers import engines
+    from helpers.engines import choose
 
     for name, cells in sorted(_seconds.items()):
         total = sum(cells.values())
@@ -193,7 +195,7 @@ def slow_parts() -> Iterator[tuple[str, bool]]:
         if _crowd[name] > CROWD:
             over += f" (beside others: {_crowd[name]:.1f} processes for each core)"
         # The budget is the default engine's: a container's network is slower, and varies more.
-        counts = engines.chosen() == "embedded" and _crowd[name] <= CROWD
+        counts = choose.engine() == "embedded" and _crowd[name] <= CROWD
         late = counts and total > LIMIT_SECONDS
         yield f"{name}: {total:.0f} s for {len(cells)} cells{over}", late
         core = core_cells(nbformat.read(NOTEBOOKS / name, as_version=4))

@@ -24,7 +24,9 @@ import psutil
 import pytest
 from jupyter_client.manager import KernelManager
 
+from helpers import kinds
 from helpers.base.paths import ROOT
+from helpers.engines import start
 
 # The shell lets programs in the background ignore Ctrl-C, and they hand that on.
 IN_TERMINAL = (
@@ -303,12 +305,25 @@ def passes_its_own_tests(folder: Path, **settings: str) -> None:
     assert "skipped" not in run.stdout
 
 
-# For each kind of server: take it, write a value, read it. `db` is the lesson's place.
+# For each kind of server: take a lesson's place, write a value, read it. `db` is the place.
 TAKE = {
     "postgresql": "from helpers import lab; db = lab.postgres('91')",
     "redis": "from helpers import lab; db = lab.redis('91')",
     "mongodb": "from helpers import lab; db = lab.mongodb('91')",
 }
+
+
+def look(kind: str, lesson: str = "91", name: str = "") -> str:
+    """Return code that takes a lesson's place as it is, without emptying it."""
+    place = f"KINDS[{kind!r}].place({lesson!r}, {name!r}, start.server({kind!r}))"
+    return f"from helpers.engines import start; from helpers.kinds import KINDS; db = {place}"
+
+
+def place_of(kind: str, lesson: str, name: str = "") -> Any:
+    """Return a lesson's place as it is, on this process's lab."""
+    return kinds.KINDS[kind].place(lesson, name, start.server(kind))
+
+
 WRITE = {
     "postgresql": (
         "with db.connect() as c:\n"

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from labs import READ, TAKE, WRITE, Failed, Lab, each_kind, kill, new_folder, until
+from labs import READ, TAKE, WRITE, Failed, Lab, each_kind, kill, look, new_folder, until
 
 from helpers.base.paths import ROOT
-from helpers.engines import containers
+from helpers.kinds.kind import LABEL
+from helpers.supervisor import docker
 
 IMAGES = ("POSTGRES_IMAGE", "REDIS_IMAGE", "MONGODB_IMAGE")
 
@@ -33,21 +34,21 @@ class DockerLab(Lab):
 
     def containers(self) -> list[str]:
         """Return the keys of this lab's containers, ended ones included."""
-        client = containers.connect()
-        found = containers.own_containers(client, self.own)
+        client = docker.connect()
+        found = docker.own_containers(client, self.own)
         return sorted(c.labels["com.docker.compose.project"].split("-", 2)[2] for c in found)
 
     def data(self) -> set[str]:
         """Return the keys of the servers whose data is kept."""
-        client = containers.connect()
-        mark = {"label": f"{containers.LABEL}={containers.label(self.own)}"}
+        client = docker.connect()
+        mark = {"label": f"{LABEL}={docker.label(self.own)}"}
         names = [volume.name for volume in client.volumes.list(filters=mark)]
         return {name.split("_")[0].split("-", 2)[2] for name in names}
 
     def close(self) -> None:
         super().close()
-        containers.end_leftovers(self.own)
-        containers.remove_data(self.own)
+        docker.end_containers(self.own)
+        docker.remove_data(self.own)
 
 
 @pytest.fixture
@@ -158,11 +159,11 @@ def test_an_image_of_another_program(lab: DockerLab) -> None:
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="mounts a small file system")
 def test_a_full_disk(lab: DockerLab) -> None:
     """The volume is too small for a database: the message says what is full."""
-    project = f"course-{containers.label(lab.own)}-postgresql"
-    volume = containers.connect().volumes.create(
+    project = f"course-{docker.label(lab.own)}-postgresql"
+    volume = docker.connect().volumes.create(
         f"{project}_postgresql-data",
         labels={
-            containers.LABEL: containers.label(lab.own),
+            LABEL: docker.label(lab.own),
             "com.docker.compose.project": project,
             "com.docker.compose.volume": "postgresql-data",
         },
@@ -202,7 +203,7 @@ def test_a_port_that_another_program_took(lab: DockerLab) -> None:
     assert lab.command("down").returncode == 0
     with socket.create_server(("127.0.0.1", port)):
         again = lab.program()
-        again.run("from helpers.databases import Redis; db = Redis('91')")
+        again.run(look("redis"))
         assert again.run(READ["redis"]) == "kept"
         assert again.run("result = db.server.port") != port
 
@@ -216,7 +217,7 @@ def test_a_killed_container_starts_again_with_its_data(lab: DockerLab, kind: str
     program = lab.program()
     program.run(TAKE[kind])
     program.run(WRITE[kind])
-    (container,) = containers.own_containers(containers.connect(), lab.own)
+    (container,) = docker.own_containers(docker.connect(), lab.own)
     container.kill()
     container.wait()
     assert program.run(READ[kind]) == "kept"
@@ -234,7 +235,7 @@ def test_everything_is_removed_when_the_last_user_is_gone(lab: DockerLab) -> Non
     lab.empty()
     assert lab.containers() == []
     again = lab.program()
-    again.run("from helpers.databases import Redis; db = Redis('91')")
+    again.run(look("redis"))
     assert again.run(READ["redis"]) == "kept"
 
 
@@ -298,7 +299,7 @@ class ByHand:
         return run.stdout
 
     def compose(self, *arguments: str) -> str:
-        return self.run(*containers.compose_command()[:-2], "-p", self.project, *arguments)
+        return self.run(*docker.compose_command()[:-2], "-p", self.project, *arguments)
 
     def python(self, *arguments: str) -> str:
         return self.run(str(ROOT / ".venv" / "bin" / "python"), *arguments)
@@ -311,7 +312,7 @@ def test_auto_leaves_the_containers_of_another_lab_alone(lab: DockerLab) -> None
     course.env["LAB_LABEL"] = "another"
     course.compose("up", "-d", "redis")
     try:
-        code = "from helpers import engines; print(engines.chosen())"
+        code = "from helpers.engines import choose; print(choose.engine())"
         assert course.python("-c", code).strip() == "embedded"
     finally:
         course.compose("down", "--volumes")

@@ -23,8 +23,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 from helpers import check
-from helpers.databases import Database
 from helpers.exercises import Exercise, Incorrect, NotAttempted
+from helpers.kinds.place import Place
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -71,7 +71,7 @@ class Notebook:
             self.shell.push(exercise.setup())
             self.setup = exercise.setup
         names = self.shell.user_ns
-        servers = [value for value in names.values() if isinstance(value, Database)]
+        servers = [value for value in names.values() if isinstance(value, Place)]
         task = names[f"ex{exercise.number}"] = check.Task(lesson, exercise, servers)
         ran = self.shell.run_cell(case.source)
         if ran.error_before_exec or ran.error_in_exec:

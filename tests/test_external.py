@@ -19,16 +19,16 @@ import psycopg
 import pymongo
 import pytest
 import redis
-from labs import KINDS, READ, TAKE, WRITE, Failed, Lab, each_kind, new_folder, until
+from labs import KINDS, READ, TAKE, WRITE, Failed, Lab, each_kind, look, new_folder, until
 
 from helpers.base.paths import NOTEBOOKS
-from helpers.engines.address import Address
-from helpers.engines.external import VARIABLES
-from helpers.engines.launching import free_port
+from helpers.kinds import KINDS as ALL
+from helpers.kinds.address import Address
+from helpers.supervisor.launching import free_port
 
 pytestmark = pytest.mark.embedded
 
-PLACES = {"postgresql": "Postgres", "redis": "Redis", "mongodb": "MongoDB"}
+VARIABLES = {kind: ALL[kind].variable for kind in KINDS}
 ACCOUNT, PASSWORD = "learner", "a b@c/d"  # a password that a URL must quote
 #: A server's owner seldom gives more: nothing that is dangerous for others.
 REDIS_RULES = ["~*", "&*", "+@all", "-@admin", "-@dangerous", "+flushdb", "+info", "+keys"]
@@ -232,7 +232,8 @@ def test_missing_rights_are_named(somebody: Somebody, learner: Lab, kind: str) -
 def test_a_server_that_is_too_old(learner: Lab, kind: str) -> None:
     """The servers are what they are: the oldest that the course takes is raised instead."""
     program = learner.program()
-    program.run(f"from helpers.engines import external; external.OLDEST[{kind!r}] = (99, 1)")
+    program.run("from dataclasses import replace; from helpers.kinds import KINDS")
+    program.run(f"KINDS[{kind!r}] = replace(KINDS[{kind!r}], oldest=(99, 1))")
     with pytest.raises(Failed, match=r"is version [\d.]+. The course needs 99.1 or newer"):
         program.run(TAKE[kind])
 
@@ -293,7 +294,7 @@ def test_a_schema_for_each_lesson(somebody: Somebody, learner: Lab) -> None:
         assert program.run(f"with db.connect() as c: result = {similar}") == 1
         zone = "c.execute('SHOW timezone').fetchone()[0]"
         assert program.run(f"with db.connect() as c: result = {zone}") == "UTC"
-    again = "from helpers import databases; db = databases.Postgres('95')"
+    again = look("postgresql", "95")
     program.run(again)
     assert program.run(READ["postgresql"]) == "kept 95"
     # A connection that is left in the middle of a transaction does not hinder the next set-up.
@@ -306,8 +307,8 @@ def test_a_schema_for_each_lesson(somebody: Somebody, learner: Lab) -> None:
     program.run(TAKE["postgresql"].replace("91", "95"))
     # A check ends what the lesson itself left uncommitted, and nobody else's work.
     program.run("from helpers.exercises import end_uncommitted, uncommitted")
-    program.run("from helpers.databases import Postgres")
-    program.run("other = Postgres('96').connect(); other.execute('UPDATE t SET v = v')")
+    program.run(look("postgresql", "96").replace("db =", "other ="))
+    program.run("other = other.connect(); other.execute('UPDATE t SET v = v')")
     assert program.run("result = uncommitted(db)") is False
     program.run("left = db.connect(); left.execute('CREATE TABLE new (id int)')")
     assert program.run("result = uncommitted(db)") is True
@@ -379,9 +380,7 @@ def test_reset_removes_exactly_one_lesson_of_one_learner(somebody: Somebody) -> 
         for name, program in programs.items():
             for kind in KINDS:
                 for lesson in lessons:
-                    program.run(
-                        f"from helpers import databases; db = databases.{PLACES[kind]}({lesson!r})"
-                    )
+                    program.run(look(kind, lesson))
                     try:
                         found = program.run(READ[kind])
                     except Failed:
@@ -500,9 +499,7 @@ class TestTogether:
             assert all(re.fullmatch(ours, name) for name in watch.mongodb_drops)
             for lesson in lessons:
                 for kind in KINDS:
-                    program.run(
-                        f"from helpers import databases; db = databases.{PLACES[kind]}({lesson!r})"
-                    )
+                    program.run(look(kind, lesson))
                     assert program.run(READ[kind]) == "kept"
             left = r"test_\d+_"
             with somebody.postgresql() as connection:

@@ -25,6 +25,7 @@ from labs import (
     each_kind,
     gone,
     kill,
+    look,
     new_folder,
     until,
 )
@@ -44,7 +45,7 @@ def start_supervisor(lab: Lab, *changes: str) -> None:
     """Start the lab's supervisor, a real one, with something changed to what is rare."""
     lab.state.mkdir(mode=0o711)
     lab.env["LAB_IDLE_SECONDS"] = "60"
-    source = [*changes, "from helpers import supervisor", "supervisor.main()"]
+    source = [*changes, "from helpers.supervisor.__main__ import main", "main()"]
     command = [sys.executable, "-c", "\n".join(source), "helpers.supervisor", str(lab.state)]
     with (lab.state / "supervisor.log").open("wb") as log:
         process = psutil.Popen(command, cwd=lab.course, env=lab.env, stdout=log, stderr=log)
@@ -56,7 +57,7 @@ def start_supervisor(lab: Lab, *changes: str) -> None:
 IMPATIENT = "from helpers.base import record; record.START_SECONDS = 8"
 # The first look at a port tells that it is free, as it was until just now.
 HASTY = """
-from helpers.engines import launching
+from helpers.supervisor import launching
 look, seen = launching.port_is_free, set()
 def hasty(port):
     new = port not in seen
@@ -109,12 +110,6 @@ NUMBERS = {
     "redis": "result = [int(v) for v in db.connect().lrange('t', 0, -1)]",
     "mongodb": "result = [d['v'] for d in db.connect()[db.database].t.find()]",
 }
-CLASSES = {"postgresql": "Postgres", "redis": "Redis", "mongodb": "MongoDB"}
-
-
-def look(kind: str) -> str:
-    """Return code that takes a lesson's place as it is, without emptying it."""
-    return f"from helpers import databases; db = databases.{CLASSES[kind]}('91')"
 
 
 @each_kind
@@ -541,7 +536,7 @@ def test_a_stopped_supervisor(lab: Lab) -> None:
         with pytest.raises(
             Failed, match=rf"\(process {supervisor.pid}\) does not answer\. `make down`"
         ):
-            one.run("from helpers.databases import Postgres; Postgres('91').connect()")
+            one.run(look("postgresql") + "; db.connect()")
     run = lab.command("status")
     assert (run.returncode, run.stdout) == (1, "")
     assert "`make down` ends it" in run.stderr

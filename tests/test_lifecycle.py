@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
-from labs import READ, TAKE, WRITE, Failed, Lab, gone, is_running, kill, until
+from labs import READ, TAKE, WRITE, Failed, Lab, gone, is_running, kill, look, until
 
 pytestmark = [pytest.mark.embedded, pytest.mark.long]
 
@@ -44,10 +44,7 @@ def test_programs_share_one_set_of_servers(lab: Lab) -> None:
     first, second = lab.program(), lab.program()
     pid = first.run(REDIS)
     first.run(WRITE["redis"])
-    assert (
-        second.run("from helpers.databases import Redis; db = Redis('91'); result = db.server.pid")
-        == pid
-    )
+    assert second.run(look("redis") + "; result = db.server.pid") == pid
     assert second.run(READ["redis"]) == "kept"
 
 
@@ -60,7 +57,7 @@ def test_servers_survive_a_kernel_restart(lab: Lab) -> None:
     before, pid = kernel.run("print(pg.server.pid)"), kernel.pid
     kernel.restart()
     assert kernel.pid != pid
-    kernel.run("from helpers.databases import Postgres; pg = Postgres('91')")
+    kernel.run(look("postgresql") + "; pg = db")
     assert kernel.run("print(pg.server.pid)") == before
     assert kernel.run("print(pg.connect().execute('SELECT x FROM t').fetchone())") == "(1,)\n"
 

@@ -21,21 +21,16 @@ import pymongo
 import pymongo.errors
 import pytest
 import redis
-from labs import KINDS, Lab, each_kind, gone, is_running, until
+from labs import KINDS, Lab, each_kind, gone, is_running, place_of, until
 
-from helpers import databases, lab
+from helpers import lab
 from helpers.base.paths import ROOT, state_dir
-from helpers.engines import embedded
+from helpers.engines import choose
 
 pytestmark = pytest.mark.long
 
 ENGINE = os.environ.get("LAB_ENGINE") or "embedded"
 SET_UP: dict[str, Any] = {"postgresql": lab.postgres, "redis": lab.redis, "mongodb": lab.mongodb}
-PLACE: dict[str, Any] = {
-    "postgresql": databases.Postgres,
-    "redis": databases.Redis,
-    "mongodb": databases.MongoDB,
-}
 
 
 def write(place: Any, value: str = "kept") -> None:
@@ -118,7 +113,7 @@ def test_the_set_up_call_empties(kind: str) -> None:
     """Each run of a set-up cell starts from nothing; every other use finds the data."""
     place = SET_UP[kind]("80")
     write(place)
-    assert read(place) == read(PLACE[kind]("80")) == ["kept"]
+    assert read(place) == read(place_of(kind, "80")) == ["kept"]
     assert read(SET_UP[kind]("80")) == []
 
 
@@ -265,7 +260,7 @@ def secrets() -> Iterator[list[bytes]]:
     own = [SET_UP[kind]("80", private=True) for kind in KINDS]
     passwords = [place.server.password for place in own]
     passwords += [SET_UP[kind]("80").server.password for kind in KINDS]
-    passwords.append(json.loads((embedded.folder() / "supervisor.json").read_text())["token"])
+    passwords.append(json.loads((choose.folder() / "supervisor.json").read_text())["token"])
     assert len(set(passwords)) == 7
     assert min(len(password) for password in passwords) >= 24
     yield [password.encode() for password in passwords]
@@ -516,7 +511,7 @@ def test_configuration_of_ones_own(place: Any) -> None:
 def test_a_new_set_up_call_replaces_the_private_server(kind: str) -> None:
     """The old one's processes and folder are gone."""
     old = SET_UP[kind]("85", private=True)
-    process, folder = psutil.Process(old.server.pid), embedded.folder() / old.server.key
+    process, folder = psutil.Process(old.server.pid), choose.folder() / old.server.key
     assert folder.is_dir()
     new = SET_UP[kind]("85", private=True)
     gone(process)
@@ -552,7 +547,7 @@ def test_status_as_json() -> None:
     fields = ["name", "version", "host", "port", "pid", "ready"]
     assert [list(server) for server in answer["servers"]] == [fields] * 3
     for server in answer["servers"]:
-        place = PLACE[server["name"]]("80")
+        place = place_of(server["name"], "80")
         real = place.server
         expected = [place.kind, real.version, "127.0.0.1", real.port, real.pid, True]
         assert list(server.values()) == expected

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from labs import Failed, Kernel, Lab, until
+from labs import Failed, Kernel, Lab, place_of, until
 
-from helpers import databases, lab
+from helpers import lab
 from helpers.base.paths import state_dir
 
 pytestmark = pytest.mark.long
@@ -131,7 +131,7 @@ def test_sql_after_the_set_up_cell_ran_again(notebook: Kernel) -> None:
 def test_sql_interrupted_leaves_no_transaction(notebook: Kernel) -> None:
     """Ctrl-C in a long statement cancels it; the next statement works."""
     message = notebook.begin("%sql SELECT count(*) FROM generate_series(1, 1e12)")
-    place = databases.Postgres("86")
+    place = place_of("postgresql", "86")
     active = (
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
         " AND state = 'active' AND query LIKE '%1e12%' AND pid <> pg_backend_pid()"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import time
 from pathlib import Path
@@ -32,29 +31,6 @@ def disk_note(folder: Path, log: str = "") -> str:
     if free > LOW_DISK_BYTES and "No space left on device" not in log:
         return ""
     return f"The disk is full: {free // 1_000_000} MB are free at {folder}. Make room, try again."
-
-
-def leftovers(folder: Path) -> list[psutil.Process]:
-    """Return the server processes that run on this folder, by their command lines.
-
-    This needs no record of process ids, so a stale record or a reused id cannot mislead it.
-    PostgreSQL's sessions rewrite their command lines; their working folder tells.
-    """
-    inside = f"{folder}{os.sep}"
-    found = []
-    for process in psutil.process_iter(["name", "cmdline"]):
-        arguments = process.info["cmdline"] or []
-        name = process.info["name"] or ""
-        if name.startswith(("postgres", "initdb", "redis-server")) or any(
-            "secantus" in word or word.endswith("mongodb_user.py") for word in arguments
-        ):
-            with contextlib.suppress(psutil.Error):
-                paths = arguments[1:]
-                if any(path.startswith(inside) for path in paths) or process.cwd().startswith(
-                    inside
-                ):
-                    found.append(process)
-    return found
 
 
 def supervisors(state: Path) -> list[psutil.Process]:
@@ -127,10 +103,3 @@ def all_end(processes: list[psutil.Process], seconds: float) -> bool:
             return False
         time.sleep(0.02)
     return True
-
-
-def end_leftovers(folder: Path) -> int:
-    """Kill every server that still runs on this folder; return the number of processes."""
-    processes = {member for process in leftovers(folder) for member in family(process.pid)}
-    end(list(processes))
-    return len(processes)

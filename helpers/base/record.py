@@ -1,10 +1,13 @@
-"""How a running supervisor is found: its lock and its record in the state folder."""
+"""How a running supervisor is found, its lock and its record in the state folder, and asked.
+
+Kernel and supervisor meet here and at the socket: each sends one JSON object a line.
+"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal, Required, TypedDict
 
 from helpers.base import files
 from helpers.base.files import private_opener
@@ -13,6 +16,23 @@ RECORD = "supervisor.json"
 LOCK = "supervisor.lock"
 #: How long a program may take to be set up, and to accept connections.
 START_SECONDS = 45
+
+#: What a client may ask the supervisor for: see `OPERATIONS` in helpers/supervisor/service.py.
+Operation = Literal[
+    "ensure", "start_all", "private", "restart", "signal", "logs", "status", "keep", "leave", "down"
+]
+
+
+class Request(TypedDict, total=False):
+    """What a client sends: an operation, and what that operation needs."""
+
+    op: Required[Operation]
+    key: str  # of a server that is known already
+    kind: str  # of a new server, for `lesson` alone
+    lesson: str
+    kinds: list[str]
+    signal: Literal["kill", "pause", "resume"]
+    lines: int  # of the log
 
 
 def living(state: Path) -> dict[str, Any] | None:

@@ -61,9 +61,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import psycopg
 
 from helpers.base.errors import LabError
-from helpers.databases import USERS_OF_THE_SCHEMA
-from helpers.engines import ready
 from helpers.engines.server import Server
+from helpers.kinds.kind import NotReady
+from helpers.kinds.postgresql import USERS_OF_THE_SCHEMA
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -165,7 +165,7 @@ def trouble(servers: Iterable[Database], error: Exception) -> str:
     for database in servers:
         try:
             database.server.ask(3)
-        except ready.NotReady as silence:
+        except NotReady as silence:
             return f"{database.server.title} does not answer. {in_words(silence)}"
     cause = error.__cause__ if isinstance(error, Incorrect) else error
     cause = getattr(cause, "orig", cause)  # SQLAlchemy keeps psycopg's error there

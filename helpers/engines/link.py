@@ -1,4 +1,4 @@
-"""The embedded engine as its clients see it: a connection to the supervisor."""
+"""The kernel's end of the socket to the supervisor: finding it, starting it, asking it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +21,15 @@ from helpers.base.errors import LabError
 from helpers.base.files import private_opener
 from helpers.base.paths import ROOT, is_root, open_to_others, state_dir
 from helpers.base.processes import all_end, disk_note, supervisors, tail
-from helpers.base.record import LOCK, START_SECONDS, living
-from helpers.engines import ready
-from helpers.engines.address import Address
-from helpers.engines.programs import CONTAINER_TITLES, KINDS, TITLES
-from helpers.engines.server import Server
+from helpers.base.record import LOCK, START_SECONDS, Operation, living
+from helpers.engines import choose
 
 CALL_SECONDS = 120  # longer than any single wait inside the supervisor
 
 
-def folder() -> Path:
-    """Return the folder of the engine's supervisor: each engine has its own."""
-    from helpers import engines
-
-    return state_dir() / "docker" if engines.chosen() == "docker" else state_dir()
-
-
 def prepare_state() -> Path:
     """Create the state folder and return it. Raise LabError when that cannot be done."""
-    state = folder()
+    state = choose.folder()
     elsewhere = "for example LAB_STATE=/var/lib/database-course/mine"
     try:
         for part in reversed([state, *state.parents]):
@@ -102,11 +92,11 @@ class Link:
                     "`make down` ends it; then try again. Your data stays."
                 )
 
-    def send(self, message: dict[str, Any]) -> None:
+    def send(self, message: Mapping[str, Any]) -> None:
         self.socket.sendall(json.dumps(message).encode() + b"\n")
 
     def call(
-        self, operation: str, seconds: float = CALL_SECONDS, **arguments: Any
+        self, operation: Operation, seconds: float = CALL_SECONDS, **arguments: Any
     ) -> dict[str, Any]:
         """Ask the supervisor for an operation and return its answer.
 
@@ -133,7 +123,7 @@ class Link:
 
 def attach(*, lease: bool = False) -> Link | None:
     """Connect to the supervisor that runs, or return None when none does."""
-    record = living(folder())
+    record = living(choose.folder())
     if record is None:
         return None
     try:
@@ -199,7 +189,7 @@ def link(*options: str) -> Link:
         return _link
 
 
-def call(operation: str, **arguments: Any) -> dict[str, Any]:
+def call(operation: Operation, **arguments: Any) -> dict[str, Any]:
     """Ask the supervisor; when it has died, start another one and ask again."""
     global _link
     for _ in range(3):
@@ -226,7 +216,7 @@ def leave_now() -> None:
     """Give this process's lease back; the servers stop now unless somebody else uses them."""
     if _link is None:
         return
-    found = supervisors(folder())
+    found = supervisors(choose.folder())
     with contextlib.suppress(OSError):
         answer = _link.call("leave", seconds=10)
         leave()
@@ -241,135 +231,10 @@ def stop_all() -> tuple[int, bool]:
     LabError when the supervisor does not answer.
     """
     # These, and no others: a notebook may start the next supervisor at once.
-    found = supervisors(folder())
+    found = supervisors(choose.folder())
     leases = 0
     with contextlib.suppress(OSError):  # it was just about to end
         if link := attach():
             leases = link.call("down", seconds=100)["leases"]
             link.close()
     return leases, all_end(found, 60)
-
-
-class EmbeddedServer(Server):
-    """A server process that the supervisor runs."""
-
-    engine = "embedded"
-
-    def __init__(self, kind: str, lesson: str | None = None) -> None:
-        super().__init__(kind, private=lesson is not None)
-        self.title = TITLES[kind]
-        self.key = kind
-        if lesson is not None:
-            self._take(call("private", kind=kind, lesson=lesson))
-
-    def _take(self, answer: dict[str, Any]) -> None:
-        self.key = answer["key"]
-        self.host, self.port = answer["host"], answer["port"]
-        self.user, self.password = answer["user"], answer["password"]
-        self.pid = answer["pid"]
-        self.log = Path(answer["log"])
-
-    def url(self, database: str = "") -> str:
-        address = Address(self.kind, self.port, self.password, self.host, self.user)
-        return address.url(database)
-
-    def ensure(self) -> str | None:
-        before = self.pid
-        answer = call("ensure", key=self.key)
-        self._take(answer)
-        if before in (None, self.pid):
-            return None
-        how = f" ({answer['ended']})" if answer["ended"] else ""
-        return f"{self.title} had stopped{how}. It was started again with its data."
-
-    def _must_be_own(self, operation: str) -> None:
-        """Raise LabError for what other notebooks would notice."""
-        if not self.private:
-            raise LabError(
-                f"This {self.title} is shared by every notebook, so a lesson may not "
-                f"{operation} it. Ask for a server of your own: private=True."
-            )
-
-    def _signal(self, signal: str) -> None:
-        self._must_be_own(signal)
-        call("signal", key=self.key, signal=signal)
-
-    def restart(self) -> None:
-        self._must_be_own("restart")
-        self._take(call("restart", key=self.key))
-        self.wait_ready()
-
-    def kill(self) -> None:
-        self._signal("kill")
-
-    def pause(self) -> None:
-        self._signal("pause")
-
-    def resume(self) -> None:
-        self._signal("resume")
-
-    def runs(self) -> bool:
-        return any(known["key"] == self.key for known in call("status")["servers"])
-
-    def advice(self) -> str:
-        return disk_note(self.log.parent, self.logs()) or super().advice()
-
-    def logs(self, lines: int = 20) -> str:
-        return tail(self.log, lines)
-
-
-def start_all(kinds: Sequence[str] = tuple(KINDS)) -> list[str]:
-    """Start the servers side by side, on this process's lease.
-
-    Returns one message for each server that could not be started.
-    """
-    if not kinds:
-        return []
-    link(*(["--start-all"] if len(kinds) == len(KINDS) else []))
-    messages: list[str] = call("start_all", kinds=list(kinds))["errors"]
-    return messages
-
-
-class DockerServer(EmbeddedServer):
-    """A container that the supervisor runs."""
-
-    engine = "docker"
-
-    def __init__(self, kind: str, lesson: str | None = None) -> None:
-        super().__init__(kind, lesson)
-        self.title = CONTAINER_TITLES[kind]
-
-    def _take(self, answer: dict[str, Any]) -> None:
-        super()._take(answer)
-        self.paused = answer["paused"]
-
-    def ensure(self) -> str | None:
-        """For a moment, Docker takes a container for running whose server was killed: ask it."""
-        notice = super().ensure()
-        deadline = time.monotonic() + 3
-        while notice is None and not self.paused and time.monotonic() < deadline:
-            try:
-                self.ask(1)
-                break
-            except ready.NotReady:
-                time.sleep(0.05)
-                notice = super().ensure()
-        return notice
-
-    def advice(self) -> str:
-        return Server.advice(self)
-
-    def logs(self, lines: int = 20) -> str:
-        return str(call("logs", key=self.key, lines=lines)["text"])
-
-
-def make(kind: str, lesson: str | None = None) -> EmbeddedServer:
-    """Return a server of the engine that was chosen; see `EmbeddedServer`."""
-    return (EmbeddedServer if folder() == state_dir() else DockerServer)(kind, lesson)
-
-
-def version_of(known: dict[str, Any]) -> str:
-    """Ask a server of the supervisor's status answer for its version. Raises NotReady."""
-    server = make(known["kind"])
-    server._take(known)
-    return server.ask(2)

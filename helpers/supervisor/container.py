@@ -1,15 +1,9 @@
-"""The Docker engine: servers as containers, described by docker-compose.yml.
-
-Compose makes a container (each server is a project of its own); the Docker SDK does the rest. The
-supervisor owns the containers as it owns the embedded servers' processes.
-"""
+"""One server in a container, described by docker-compose.yml: made, started, watched, stopped."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
-import hashlib
 import os
 import secrets
 import shutil
@@ -18,216 +12,57 @@ import time
 from pathlib import Path
 from typing import Any
 
-import docker
+from docker import DockerClient
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
 
 from helpers.base.errors import LabError
 from helpers.base.files import write_private
 from helpers.base.paths import ROOT
-from helpers.engines import ready
-from helpers.engines.address import Address
-from helpers.engines.launching import (
-    free_port,
-    port_is_free,
-    read_password,
-    remembered_port,
+from helpers.kinds import KINDS
+from helpers.kinds.address import Address
+from helpers.kinds.kind import NotReady
+from helpers.supervisor.docker import (
+    compose_command,
+    connect,
+    environment,
+    images,
+    label,
+    remove_volumes,
+    started_by_hand,
 )
-from helpers.engines.programs import BY_HAND, HOST, KINDS, LABEL, USER
-from helpers.engines.programs import CONTAINER_TITLES as TITLES
+from helpers.supervisor.launching import free_port, port_is_free, read_password, remembered_port
+from helpers.supervisor.owned import OwnedServer
 
 #: A first start prepares the data; the official images need up to half a minute for it.
 START_SECONDS = 90
 STOP_SECONDS = 15
-WITHOUT = "Or leave ENGINE=docker out: the embedded engine needs no Docker."
 
 
-def connect() -> docker.DockerClient:
-    """Connect to Docker. Raises LabError when it is absent, stopped or not allowed."""
-    address = os.environ.get("DOCKER_HOST") or context_address()
-    try:
-        client = docker.DockerClient(base_url=address or None, timeout=60)
-        client.ping()
-        return client
-    except DockerException as problem:
-        where = f" at {address}" if address else ""
-        if "permission denied" in str(problem).lower():
-            raise LabError(
-                f"Docker{where} refuses this user. Add yourself to the group that may use it "
-                f"(sudo usermod -aG docker $USER) and sign in again. {WITHOUT}"
-            ) from None
-        if not shutil.which("docker") and not shutil.which("docker-compose"):
-            raise LabError(
-                f"Docker is not installed. Install Docker Engine or Docker Desktop. {WITHOUT}"
-            ) from None
-        raise LabError(
-            f"Docker does not answer{where}: is it started? On Linux: sudo systemctl start docker; "
-            f"elsewhere start Docker Desktop. {WITHOUT}"
-        ) from None
+class ServerContainer(OwnedServer):
+    """One server in a container; `lock` as OwnedServer says."""
 
-
-def context_address() -> str:
-    """Return the address of the Docker that the command line uses, such as Docker Desktop's."""
-    command = ["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return found.stdout.strip()
-
-
-@functools.cache
-def compose_command() -> list[str]:
-    """Return the command of Docker Compose. Raises LabError when there is none."""
-    for command in (["docker", "compose"], ["docker-compose"]):
-        with contextlib.suppress(OSError):
-            if (
-                subprocess.run([*command, "version"], capture_output=True, check=False).returncode
-                == 0
-            ):
-                return [*command, "-f", str(ROOT / "docker-compose.yml")]
-    raise LabError(
-        f"Docker Compose is not installed: neither `docker compose` works nor "
-        f"`docker-compose`. Install one of them. {WITHOUT}"
-    )
-
-
-def environment() -> dict[str, str]:
-    """Return the environment for Compose: without variables that would win over a server's file."""
-    own = ("LAB_PORT", "LAB_PASSWORD", "LAB_LABEL", "COMPOSE_PROJECT_NAME", "COMPOSE_FILE")
-    return {name: value for name, value in os.environ.items() if name not in own}
-
-
-def images() -> dict[str, str]:
-    """Return the image of each kind of server, as docker-compose.yml and the variables say."""
-    run = subprocess.run(
-        [*compose_command(), "config"],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-        timeout=60,
-    )
-    if run.returncode:
-        raise LabError(f"Docker Compose cannot read docker-compose.yml:\n{run.stderr.strip()}")
-    import yaml
-
-    services = yaml.safe_load(run.stdout)["services"]
-    return {kind: services[kind]["image"] for kind in KINDS}
-
-
-def pull_missing() -> None:
-    """Pull the images that are not here yet, with Compose's own progress on the terminal.
-
-    Raises LabError when Docker cannot be used or an image cannot be pulled.
-    """
-    client = connect()
-    for kind, image in images().items():
-        try:
-            client.images.get(image)
-        except ImageNotFound:
-            print(f"The image {image} is not here yet. Pulling it:", flush=True)
-            run = subprocess.run([*compose_command(), "pull", kind], env=environment(), cwd=ROOT)
-            if run.returncode:
-                raise LabError(not_pulled(kind, image)) from None
-
-
-def not_pulled(kind: str, image: str) -> str:
-    """Say that an image cannot be had, and what to do."""
-    variable = {"postgresql": "POSTGRES_IMAGE", "redis": "REDIS_IMAGE", "mongodb": "MONGODB_IMAGE"}
-    return (
-        f"The image {image} could not be pulled: the registry cannot be reached, or has no such "
-        f"image. Check the network, or name another image of {TITLES[kind]} in {variable[kind]}. "
-        f"{WITHOUT}"
-    )
-
-
-def label(state: Path) -> str:
-    """Return the label of everything that the lab with this state folder makes."""
-    return hashlib.sha256(str(state).encode()).hexdigest()[:12]
-
-
-def own_containers(client: docker.DockerClient, state: Path) -> list[Container]:
-    """Return the containers that the lab with this state folder made."""
-    found: list[Container] = client.containers.list(
-        all=True, filters={"label": f"{LABEL}={label(state)}"}
-    )
-    return found
-
-
-def started_by_hand(client: docker.DockerClient, kind: str) -> Container | None:
-    """Return the running container of `docker compose up` in the course's folder, if any."""
-    filters = [*BY_HAND, f"com.docker.compose.service={kind}"]
-    return next(iter(client.containers.list(filters={"label": filters})), None)
-
-
-def end_leftovers(state: Path) -> int:
-    """Remove the lab's containers, and the data of lessons' own servers; return their number."""
-    with contextlib.suppress(LabError, DockerException):
-        client = connect()
-        found = own_containers(client, state)
-        for container in found:
-            with contextlib.suppress(NotFound):
-                container.remove(force=True)
-        remove_volumes(client, state, "-private-")
-        return len(found)
-    return 0
-
-
-def remove_volumes(client: docker.DockerClient, state: Path, part: str = "") -> None:
-    """Remove the lab's volumes whose name contains `part`."""
-    for volume in client.volumes.list(filters={"label": f"{LABEL}={label(state)}"}):
-        if part in volume.name:
-            volume.remove(force=True)
-
-
-def remove_data(state: Path) -> None:
-    """Remove the volumes, and with them the passwords, of the lab's stopped containers."""
-    remove_volumes(connect(), state)
-    for kind in KINDS:
-        shutil.rmtree(state / kind, ignore_errors=True)
-
-
-class Contained:
-    """One server in a container. Whoever changes something holds `lock`."""
+    engine = "docker"
 
     def __init__(self, key: str, kind: str, folder: Path) -> None:
-        self.key = key
-        self.kind = kind
-        self.folder = folder
-        self.lock = asyncio.Lock()
-        self.launched: Any = None  # a container needs no head start
+        super().__init__(key, kind, folder)
         self.project = f"course-{label(folder.parent)}-{key}"
         self.container: Container | None = None
         self.by_hand = False
-        self.port = 0
-        self.password = ""
-        self.ended: str | None = None
 
     @property
     def alive(self) -> bool:
-        """Whether the container ran when it was last looked at."""
         return self.container is not None and self.container.status in ("running", "paused")
 
+    @property
+    def pid(self) -> int | None:
+        return self.container.attrs["State"]["Pid"] if self.container and self.alive else None
+
     def describe(self) -> dict[str, Any]:
-        """Return what a client needs to reach the server."""
-        pid = self.container.attrs["State"]["Pid"] if self.container and self.alive else None
-        return {
-            "key": self.key,
-            "kind": self.kind,
-            "host": HOST,
-            "port": self.port,
-            "user": USER,
-            "password": self.password,
-            "pid": pid,
-            "log": "",
-            "ended": self.ended,
-            "paused": self.container is not None and self.container.status == "paused",
-        }
+        paused = self.container is not None and self.container.status == "paused"
+        return {**super().describe(), "paused": paused}
 
     def logs(self, lines: int) -> str:
-        """Return the last lines of the container's log."""
         if self.container is None:
             return "(there is no container)"
         try:
@@ -248,7 +83,7 @@ class Contained:
             next_step = "The image could not be had. `make up ENGINE=docker` pulls it and says why."
         else:
             next_step = "Next: `make doctor ENGINE=docker`, then `make down` and `make up`."
-        return LabError(f"{TITLES[self.kind]} {what}. Its last words:\n{words}\n{next_step}")
+        return LabError(f"{self.title} {what}. Its last words:\n{words}\n{next_step}")
 
     def out_of_memory(self) -> str:
         """Return some words when the container was killed for using too much memory."""
@@ -279,7 +114,6 @@ class Contained:
         return process.returncode or 0, output.decode("utf-8", "replace")
 
     async def start(self) -> None:
-        """Make or start the container, and wait until the server answers."""
         client = await asyncio.to_thread(connect)
         # Only the lab of the course's folder itself: another state folder is another lab.
         if self.key == self.kind and not os.environ.get("LAB_STATE"):
@@ -311,12 +145,11 @@ class Contained:
         """Use a container that somebody started by hand; it stays theirs."""
         self.by_hand, self.container = True, container
         variables = dict(item.split("=", 1) for item in container.attrs["Config"]["Env"])
-        names = ("POSTGRES_PASSWORD", "MONGO_INITDB_ROOT_PASSWORD", "LAB_PASSWORD")
-        self.password = next(variables[name] for name in names if name in variables)
+        self.password = variables[KINDS[self.kind].password_variable]
         ports = container.attrs["NetworkSettings"]["Ports"].values()
         self.port = int(next(p[0]["HostPort"] for p in ports if p))
 
-    async def make(self, client: docker.DockerClient) -> None:
+    async def make(self, client: DockerClient) -> None:
         """Let Compose make the container, on the same port as before when that is free."""
         self.folder.mkdir(mode=0o700, exist_ok=True)
         file = self.folder / "password"
@@ -354,9 +187,9 @@ class Contained:
                 words = await asyncio.to_thread(self.logs, 15)
                 raise self.failure(f"did not start ({self.how_it_ended()})", words)
             try:
-                await asyncio.to_thread(ready.ask, self.kind, url, 2)
+                await asyncio.to_thread(KINDS[self.kind].ask, url, 2)
                 return
-            except ready.NotReady:
+            except NotReady:
                 if time.monotonic() > deadline:
                     words = await asyncio.to_thread(self.logs, 15)
                     raise self.failure(f"did not answer within {START_SECONDS} s", words) from None
@@ -369,7 +202,6 @@ class Contained:
         return self.out_of_memory() or ("SIGKILL" if code == 137 else f"exit code {code}")
 
     async def note_end(self) -> None:
-        """Look at the container; if it has ended by itself, remember how."""
         if self.container is None:
             return
         try:
@@ -381,7 +213,6 @@ class Contained:
             self.ended = self.how_it_ended()
 
     async def stop(self) -> None:
-        """Stop the server as its image says, and by force when that takes too long."""
         self.ended = None
         if self.container is not None and not self.by_hand:
             with contextlib.suppress(NotFound):
@@ -389,7 +220,6 @@ class Contained:
                 await asyncio.to_thread(self.container.stop, timeout=STOP_SECONDS)
 
     async def kill(self) -> None:
-        """End the server's processes at once, as a crash would."""
         self.ended = "SIGKILL"
         if self.container is not None:
             await self.resume()
@@ -399,11 +229,9 @@ class Contained:
             await asyncio.to_thread(self.container.reload)
 
     async def pause(self) -> None:
-        """Stop every process of the server from running."""
         await self.change("pause")
 
     async def resume(self) -> None:
-        """Let a paused server run again."""
         if self.container is not None:
             await asyncio.to_thread(self.container.reload)
             if self.container.status == "paused":
@@ -411,14 +239,13 @@ class Contained:
 
     async def change(self, operation: str) -> None:
         if self.container is None or not self.alive:
-            raise LabError(f"{TITLES[self.kind]} does not run. Its next use starts it.")
+            raise self.not_running()
         if operation == "pause" and self.container.status == "paused":
             return
         await asyncio.to_thread(getattr(self.container, operation))
         await asyncio.to_thread(self.container.reload)
 
     async def remove(self) -> None:
-        """End the server and remove its data."""
         with contextlib.suppress(LabError, DockerException):
             client = await asyncio.to_thread(connect)
             if self.container is not None:

@@ -18,12 +18,13 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, NoReturn
 
 from helpers.base.errors import LabError
 from helpers.base.record import LOCK, START_SECONDS, living, try_lock
-from helpers.engines.launching import launch_known
+from helpers.supervisor.launching import Launched, launch_known
 
 GUARD = Path(__file__).with_name("guard.py")
 
@@ -53,12 +54,34 @@ def fail(message: str) -> NoReturn:
 
 def end_servers(state: Path, in_containers: bool) -> None:
     """End every server that still runs on the state folder."""
-    from helpers import engines
+    from helpers.supervisor.leftovers import end_leftovers
 
     try:
-        engines.end_leftovers(state, in_containers=in_containers)
+        end_leftovers(state, in_containers=in_containers)
     except LabError as problem:
         fail(str(problem))
+
+
+def serve(
+    state: Path, idle_seconds: float, launched: Mapping[str, Launched], in_containers: bool
+) -> None:
+    """Serve until the last user is gone; `launched` are servers that are on their way already."""
+    import asyncio
+
+    from helpers.supervisor.service import Service
+
+    if in_containers:
+        from helpers.supervisor.container import ServerContainer
+
+        service = Service(state, idle_seconds, "docker", ServerContainer)
+    else:
+        from helpers.supervisor.process import ServerProcess
+
+        def make(key: str, kind: str, folder: Path) -> ServerProcess:
+            return ServerProcess(key, kind, folder, launched.get(key))
+
+        service = Service(state, idle_seconds, "embedded", make, list(launched))
+    asyncio.run(service.main())
 
 
 def main() -> None:
@@ -80,7 +103,7 @@ def main() -> None:
     lock.write(b"running\n")
     lock.flush()
     # The slowest server takes half a second: it starts before the rest of this program is loaded.
-    launched = {}
+    launched: dict[str, Launched] = {}
     if "--start-all" in sys.argv and not in_containers:
         launched = launch_known(state)
     guardian = subprocess.Popen(
@@ -89,11 +112,7 @@ def main() -> None:
         start_new_session=True,
         pass_fds=() if sys.platform == "win32" else (lock.fileno(),),
     )
-    import asyncio
-
-    from helpers.engines.service import Supervisor
-
-    asyncio.run(Supervisor(state, idle_seconds, launched, in_containers).main())
+    serve(state, idle_seconds, launched, in_containers)
     end_servers(state, in_containers)
     lock.truncate(0)
     guardian.communicate(b"clean")

@@ -13,7 +13,11 @@ from pathlib import Path
 
 from helpers.base.errors import LabError
 from helpers.base.files import private_opener
-from helpers.engines.programs import HOST, KINDS, PORTS, PROGRAMS, Step
+from helpers.kinds import KINDS
+from helpers.kinds.kind import HOST, PORTS, Step
+
+#: A process that is on its way, and its port.
+Launched = tuple[subprocess.Popen[bytes], int]
 
 
 def port_is_free(port: int) -> bool:
@@ -68,7 +72,7 @@ def launch(kind: str, folder: Path, port: int) -> subprocess.Popen[bytes]:
     log = folder / "server.log"
     if log.exists() and log.stat().st_size > 2_000_000:
         log.replace(log.with_suffix(".log.1"))
-    program = PROGRAMS[kind](folder, read_password(folder))
+    program = KINDS[kind].program(folder, read_password(folder))
     return spawn(program.command(port), log, program.death_signal)
 
 
@@ -85,7 +89,7 @@ def remembered_port(folder: Path) -> int:
         return 0
 
 
-def launch_known(state: Path) -> dict[str, tuple[subprocess.Popen[bytes], int]]:
+def launch_known(state: Path) -> dict[str, Launched]:
     """Start the shared servers that ran before; return each process with its port.
 
     What cannot be started so is left out: the usual way finds out why and says it.

@@ -8,36 +8,36 @@ import shutil
 import sys
 from typing import Any
 
-from helpers import engines
 from helpers.base import paths
 from helpers.base.errors import LabError
-from helpers.engines import embedded, external, programs
-from helpers.engines.ready import NotReady
+from helpers.engines import choose, external, link, start, supervised
+from helpers.kinds import KINDS
+from helpers.kinds.kind import NotReady
 
 ENOUGH_DISK_MB = 500
 
 
 def status() -> dict[str, Any]:
     """Return the engine and, for each server: name, version, host, port, pid, ready."""
-    engine = engines.chosen()
+    engine = choose.engine()
     running: dict[str, dict[str, Any]] = {}
-    if link := embedded.attach():
+    if supervisor := link.attach():
         with contextlib.suppress(OSError):  # it ended just now
-            answer = link.call("status", seconds=10)
+            answer = supervisor.call("status", seconds=10)
             running = {server["key"]: server for server in answer["servers"]}
-        link.close()
+        supervisor.close()
     servers = []
-    for kind in sorted(programs.KINDS):
+    for kind in sorted(KINDS):
         known = running.get(kind, {})
         row = {"name": kind, "version": None, "host": known.get("host"), "port": known.get("port")}
         row |= {"pid": known.get("pid"), "ready": False}
         with contextlib.suppress(NotReady, LabError):
-            if engines.is_external(kind):
+            if choose.is_external(kind):
                 server = external.ExternalServer(kind)
                 row |= {"host": server.host, "port": server.port or None}
                 row["version"] = server.ask()
             elif known:
-                row["version"] = embedded.version_of(known)
+                row["version"] = supervised.version_of(known)
             row["ready"] = row["version"] is not None
         servers.append(row)
     return {"engine": engine, "servers": servers}
@@ -53,7 +53,7 @@ def examine() -> list[dict[str, Any]]:
     add("Python", platform.python_version())
     state = paths.state_dir()
     try:
-        embedded.prepare_state()
+        link.prepare_state()
         free = shutil.disk_usage(state).free // 1_000_000
         add(
             "Free disk",
@@ -65,20 +65,16 @@ def examine() -> list[dict[str, Any]]:
         add("State folder", str(state), False, str(problem))
         return rows
     try:
-        add("Engine", engines.chosen())
+        add("Engine", choose.engine())
     except LabError as problem:
         add("Engine", "unknown", False, str(problem))
         return rows
-    embedded_ = engines.chosen() == "embedded"
-    titles = programs.TITLES if embedded_ else programs.CONTAINER_TITLES
-    for kind in sorted(programs.KINDS):
-        title = (
-            f"{programs.CONTAINER_TITLES[kind]}, external"
-            if engines.is_external(kind)
-            else titles[kind]
-        )
+    for kind in sorted(KINDS):
+        title = KINDS[kind].titles[choose.engine()]
+        if choose.is_external(kind):
+            title = f"{KINDS[kind].title}, external"
         try:
-            server = engines.server(kind)
+            server = start.server(kind)
             found = f"{server.version}, ready at {server.host}:{server.port}"
             add(title, found if server.own_databases else f"{found}; a schema for each lesson")
         except LabError as problem:

@@ -12,8 +12,8 @@ import sys
 END = """
 import sys
 from pathlib import Path
-from helpers import engines
-engines.end_leftovers(Path(sys.argv[-1]), in_containers="--docker" in sys.argv)
+from helpers.supervisor.leftovers import end_leftovers
+end_leftovers(Path(sys.argv[-1]), in_containers="--docker" in sys.argv)
 """
 
 if __name__ == "__main__" and sys.stdin.buffer.read() != b"clean":

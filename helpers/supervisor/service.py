@@ -8,56 +8,52 @@ import json
 import os
 import secrets
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from helpers.base.errors import LabError
 from helpers.base.files import write_private
 from helpers.base.processes import disk_note
-from helpers.base.record import RECORD
-from helpers.engines.programs import HOST, KINDS, TITLES
-from helpers.engines.running import Running
+from helpers.base.record import RECORD, Operation, Request
+from helpers.kinds import KINDS
+from helpers.kinds.kind import HOST
+from helpers.supervisor.owned import OwnedServer
 
-if TYPE_CHECKING:
-    from helpers.engines.containers import Contained
-
-Request = dict[str, Any]
-Launched = dict[str, tuple[subprocess.Popen[bytes], int]]
+Answer = dict[str, Any]
+Client = asyncio.StreamWriter
 
 
-class Supervisor:
+class Service:
     """Answers clients, counts their leases and stops everything when the last one is gone."""
 
     def __init__(
         self,
         state: Path,
         idle_seconds: float,
-        launched: Launched,
-        in_containers: bool,
+        engine: str,
+        make: Callable[[str, str, Path], OwnedServer],
+        launched: Sequence[str] = (),
     ) -> None:
-        self.make: Callable[[str, str, Path], Running | Contained] = Running
-        if in_containers:
-            from helpers.engines.containers import Contained
-
-            self.make = Contained
+        """Args: `launched` are the servers that are on their way already."""
+        self.engine = engine
+        self.make = make  # from key, kind and folder
         self.state = state
         self.token = secrets.token_urlsafe(32)
         self.idle_seconds = idle_seconds
-        self.servers: dict[str, Running | Contained] = {}
-        self.leases: set[asyncio.StreamWriter] = set()
-        self.owners: dict[str, asyncio.StreamWriter] = {}  # private servers
+        self.servers: dict[str, OwnedServer] = {}
+        self.leases: set[Client] = set()
+        self.owners: dict[str, Client] = {}  # private servers
         self.keep = False
         self.leaving = False
         self.stopping = False
         self.done = asyncio.Event()
-        for kind in launched:
-            self.find(kind).launched = launched[kind]
+        for key in launched:
+            self.find(key)
 
-    def find(self, key: str) -> Running | Contained:
+    def find(self, key: str) -> OwnedServer:
         """Return a server by its key; a shared one is made at its first use."""
         if key in KINDS and key not in self.servers:
             self.servers[key] = self.make(key, key, self.state / key)
@@ -69,9 +65,9 @@ class Supervisor:
                 "is restarted. Run the set-up cell again."
             ) from None
 
-    # Each operation takes the request and the connection it came from.
+    # The operations: each takes the request and the connection it came from. See OPERATIONS.
 
-    async def op_ensure(self, request: Request, _: asyncio.StreamWriter) -> Request:
+    async def ensure(self, request: Request, _: Client) -> Answer:
         """Start a server if it does not run."""
         server = self.find(request["key"])
         async with server.lock:
@@ -80,20 +76,20 @@ class Supervisor:
                 await server.start()
             return server.describe()
 
-    async def start(self, server: Running | Contained) -> None:
+    async def finish_start(self, server: OwnedServer) -> None:
         """Wait for a server that is on its way. The client that asks for it hears of problems."""
         async with server.lock:
             with contextlib.suppress(LabError, OSError):
                 await server.start()
 
-    async def op_start_all(self, request: Request, owner: asyncio.StreamWriter) -> Request:
+    async def start_all(self, request: Request, owner: Client) -> Answer:
         """Start shared servers side by side; collect what went wrong."""
         answers = await asyncio.gather(
             *(self.answer({"op": "ensure", "key": kind}, owner) for kind in request["kinds"])
         )
         return {"errors": [answer["error"] for answer in answers if "error" in answer]}
 
-    async def op_private(self, request: Request, owner: asyncio.StreamWriter) -> Request:
+    async def private(self, request: Request, owner: Client) -> Answer:
         """Make a new server for one notebook. It ends with that notebook's connection."""
         kind, lesson = request["kind"], request["lesson"]
         start = f"private-{kind}-{lesson}-"
@@ -112,14 +108,14 @@ class Supervisor:
                 raise
             return server.describe()
 
-    async def op_restart(self, request: Request, _: asyncio.StreamWriter) -> Request:
+    async def restart(self, request: Request, _: Client) -> Answer:
         server = self.find(request["key"])
         async with server.lock:
             await server.stop()
             await server.start()
             return server.describe()
 
-    async def op_signal(self, request: Request, _: asyncio.StreamWriter) -> Request:
+    async def signal(self, request: Request, _: Client) -> Answer:
         """Kill, pause or resume a server."""
         server = self.find(request["key"])
         signals = {"kill": server.kill, "pause": server.pause, "resume": server.resume}
@@ -127,11 +123,11 @@ class Supervisor:
             await signals[request["signal"]]()
         return {}
 
-    async def op_logs(self, request: Request, _: asyncio.StreamWriter) -> Request:
+    async def logs(self, request: Request, _: Client) -> Answer:
         server = self.find(request["key"])
         return {"text": await asyncio.to_thread(server.logs, request["lines"])}
 
-    async def op_status(self, _: Request, __: asyncio.StreamWriter) -> Request:
+    async def status(self, _: Request, __: Client) -> Answer:
         for server in self.servers.values():
             if not server.lock.locked():
                 async with server.lock:
@@ -139,17 +135,17 @@ class Supervisor:
         servers = [s.describe() for s in self.servers.values() if s.alive]
         return {"servers": servers, "keep": self.keep, "leases": len(self.leases)}
 
-    async def op_keep(self, _: Request, __: asyncio.StreamWriter) -> Request:
+    async def keep_servers(self, _: Request, __: Client) -> Answer:
         self.keep = True
         return {}
 
-    async def op_leave(self, _: Request, owner: asyncio.StreamWriter) -> Request:
+    async def leave(self, _: Request, owner: Client) -> Answer:
         """Give a lease back; stop without the usual wait if nobody else holds one."""
         self.leases.discard(owner)
         self.leaving = True
         return {"keep": self.keep, "leases": len(self.leases)}
 
-    async def op_down(self, _: Request, __: asyncio.StreamWriter) -> Request:
+    async def down(self, _: Request, __: Client) -> Answer:
         leases = len(self.leases)
         await self.stop_all()
         return {"leases": leases}
@@ -162,7 +158,7 @@ class Supervisor:
             async with server.lock:
                 await server.remove()
 
-    async def stop(self, server: Running | Contained) -> None:
+    async def stop(self, server: OwnedServer) -> None:
         async with server.lock:
             await server.stop()
 
@@ -188,7 +184,7 @@ class Supervisor:
         except (OSError, ValueError, KeyError, TypeError):
             return False
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: Client) -> None:
         """Serve one client from its first line to the end of its connection."""
         try:
             hello = json.loads(await asyncio.wait_for(reader.readline(), 10))
@@ -214,11 +210,13 @@ class Supervisor:
                 await self.discard(key)
             writer.close()
 
-    async def answer(self, request: Request, writer: asyncio.StreamWriter) -> Request:
-        operation: Callable[..., Awaitable[Request]] = getattr(self, f"op_{request['op']}")
-        what = TITLES.get(str(request.get("kind") or request.get("key")), "a server")
+    async def answer(self, request: Request, client: Client) -> Answer:
+        """Do what a client asks for; return the result as "ok", or an "error" in words."""
+        operation = OPERATIONS[request["op"]]
+        kind = KINDS.get(request.get("kind") or request.get("key", ""))
+        what = kind.titles[self.engine] if kind else "a server"
         try:
-            return {"ok": await operation(request, writer)}
+            return {"ok": await operation(self, request, client)}
         except LabError as problem:
             return {"error": str(problem)}
         except OSError as problem:
@@ -252,7 +250,7 @@ class Supervisor:
         server = await asyncio.start_server(self.serve, HOST, 0)
         loop = asyncio.get_running_loop()
         # Kept in a name: the loop itself does not keep a task alive.
-        starting = [loop.create_task(self.start(known)) for known in self.servers.values()]
+        starting = [loop.create_task(self.finish_start(known)) for known in self.servers.values()]
         if os.name != "nt":
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, lambda: loop.create_task(self.stop_all()))
@@ -265,3 +263,17 @@ class Supervisor:
         await self.stop_all()
         server.close()
         await asyncio.sleep(0.05)  # let the last answer go out
+
+
+OPERATIONS: dict[Operation, Callable[[Service, Request, Client], Awaitable[Answer]]] = {
+    "ensure": Service.ensure,
+    "start_all": Service.start_all,
+    "private": Service.private,
+    "restart": Service.restart,
+    "signal": Service.signal,
+    "logs": Service.logs,
+    "status": Service.status,
+    "keep": Service.keep_servers,
+    "leave": Service.leave,
+    "down": Service.down,
+}

@@ -1,4 +1,4 @@
-"""One embedded server: set up, started, watched and stopped."""
+"""One embedded server, a process: set up, started, watched and stopped."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from helpers.base.files import write_private
 from helpers.base.processes import (
     disk_note,
     end,
-    end_leftovers,
     family,
     has_ended,
     listens,
@@ -28,7 +27,10 @@ from helpers.base.processes import (
     tail,
 )
 from helpers.base.record import START_SECONDS
-from helpers.engines.launching import (
+from helpers.kinds import KINDS
+from helpers.kinds.kind import HOST
+from helpers.supervisor.launching import (
+    Launched,
     free_port,
     launch,
     port_is_free,
@@ -36,8 +38,8 @@ from helpers.engines.launching import (
     remembered_port,
     spawn,
 )
-from helpers.engines.programs import HOST, PROGRAMS, TITLES
-from helpers.engines.programs import USER as SERVER_USER
+from helpers.supervisor.leftovers import end_processes
+from helpers.supervisor.owned import OwnedServer
 
 STOP_SECONDS = 15
 
@@ -68,44 +70,31 @@ async def exit_code(process: subprocess.Popen[bytes], seconds: float) -> int | N
     return code
 
 
-class Running:
+class ServerProcess(OwnedServer):
     """One server: its folder, its program and, while it runs, its process.
 
-    Whoever changes something holds `lock`; the methods themselves do not take it.
+    `lock` as OwnedServer says. `launched` is a process that is on its way already, and its port.
     """
 
-    def __init__(self, key: str, kind: str, folder: Path) -> None:
-        self.key = key
-        self.kind = kind
-        self.folder = folder
-        self.lock = asyncio.Lock()
+    engine = "embedded"
+
+    def __init__(self, key: str, kind: str, folder: Path, launched: Launched | None = None) -> None:
+        super().__init__(key, kind, folder)
         self.process: subprocess.Popen[bytes] | None = None
-        #: A process that is on its way already, and its port.
-        self.launched: tuple[subprocess.Popen[bytes], int] | None = None
+        self.launched = launched
         self.watcher: asyncio.Task[None] | None = None
-        self.port = 0
-        self.password = ""
-        #: How the last process ended, when it ended without having been asked to.
-        self.ended: str | None = None
         self.log = folder / "server.log"
 
     @property
     def alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
+    @property
+    def pid(self) -> int | None:
+        return self.process.pid if self.alive and self.process else None
+
     def describe(self) -> dict[str, Any]:
-        """Return what a client needs to reach the server."""
-        return {
-            "key": self.key,
-            "kind": self.kind,
-            "host": HOST,
-            "port": self.port,
-            "user": SERVER_USER,
-            "password": self.password,
-            "pid": self.process.pid if self.alive and self.process else None,
-            "log": str(self.log),
-            "ended": self.ended,
-        }
+        return {**super().describe(), "log": str(self.log)}
 
     def failure(self, what: str, log: Path | None = None) -> LabError:
         """Return an error with the server's last words and the next thing to try."""
@@ -115,9 +104,7 @@ class Running:
             "Next: `make doctor`. If it stays so: `make down`, then delete "
             f"{self.folder} (the lessons make their data anew), then `make up`."
         )
-        return LabError(
-            f"{TITLES[self.kind]} {what}. The last lines of {log}:\n{words}\n{next_step}"
-        )
+        return LabError(f"{self.title} {what}. The last lines of {log}:\n{words}\n{next_step}")
 
     async def initialise(self) -> None:
         """Make the folder with its password and data, complete or not at all."""
@@ -129,7 +116,7 @@ class Running:
             password = secrets.token_urlsafe(24)
             write_private(unfinished / "password", password)
             log = unfinished / "setup.log"
-            for step in PROGRAMS[self.kind](unfinished, password).initialise():
+            for step in KINDS[self.kind].program(unfinished, password).initialise():
                 process = spawn(step, log, signal.SIGTERM)
                 if (code := await exit_code(process, START_SECONDS)) is None:
                     await self.finish(process)
@@ -146,7 +133,6 @@ class Running:
             raise
 
     async def start(self) -> None:
-        """Start the server and wait until it accepts connections."""
         if not self.folder.is_dir():
             await self.initialise()
         self.password = read_password(self.folder)
@@ -203,7 +189,6 @@ class Running:
             await self.note_end()
 
     async def note_end(self) -> None:
-        """If the server has ended by itself, remember how, and end the sessions it left."""
         if self.process is None:
             return
         if self.process.poll() is None:
@@ -218,10 +203,9 @@ class Running:
             with contextlib.suppress(ValueError):
                 self.ended = signal.Signals(-code).name
         # A session that computes does not notice that its parent is gone.
-        await asyncio.to_thread(end_leftovers, self.folder)
+        await asyncio.to_thread(end_processes, self.folder)
 
     async def stop(self) -> None:
-        """Stop the server as its manual says, and by force when that takes too long."""
         await self.note_end()
         process, self.process = self.process, None
         self.ended = None
@@ -230,12 +214,11 @@ class Running:
         if sys.platform == "win32":  # has no such signals; the data survives a kill
             return await self.finish(process)
         await wake(family(process.pid))
-        process.send_signal(PROGRAMS[self.kind].stop_signal)
+        process.send_signal(KINDS[self.kind].program.stop_signal)
         if await exit_code(process, STOP_SECONDS) is None:
             await self.finish(process)
 
     async def kill(self) -> None:
-        """End the server's processes at once, as a crash would."""
         process, self.process = self.process, None
         self.ended = "SIGKILL"
         if process is not None:
@@ -247,12 +230,10 @@ class Running:
         process.poll()  # removes the zombie
 
     async def remove(self) -> None:
-        """End the server and remove its data."""
         await self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def logs(self, lines: int) -> str:
-        """Return the last lines of the server's log."""
         return tail(self.log, lines)
 
     async def pause(self) -> None:
@@ -265,15 +246,14 @@ class Running:
                     member.suspend()
             if time.monotonic() > deadline:
                 await self.resume()
-                raise LabError(f"{TITLES[self.kind]} could not be paused within {STOP_SECONDS} s.")
+                raise LabError(f"{self.title} could not be paused within {STOP_SECONDS} s.")
             await asyncio.sleep(0.002)
 
     async def resume(self) -> None:
-        """Let a paused server run again."""
         await wake(self.members())
 
     def members(self) -> list[psutil.Process]:
         """Return the processes of the server. Raises LabError when it does not run."""
         if not self.alive or self.process is None:
-            raise LabError(f"{TITLES[self.kind]} does not run. Its next use starts it.")
+            raise self.not_running()
         return family(self.process.pid)
