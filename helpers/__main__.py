@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from helpers import environment
 from helpers.base.errors import LabError
+from helpers.environment import python
 
 HELP = """\
 Usage: make VERB, or python3 -m helpers VERB
@@ -34,10 +34,10 @@ def main() -> int:
         print(HELP)
         return 0
     try:
-        environment.enter(arguments)
-        from helpers import cli
+        python.enter(arguments)
+        from helpers.commands import verbs
 
-        return cli.run(arguments[0], arguments[1:])
+        return verbs.run(arguments[0], arguments[1:])
     except LabError as problem:
         print(problem, file=sys.stderr)
         return 1

@@ -26,11 +26,11 @@ from psycopg import sql
 
 from helpers import lab, shop
 from helpers.base.paths import NOTEBOOKS, ROOT
+from helpers.commands.own_lab import own_lab
 from helpers.engines import choose, link, start, supervised
 from helpers.kinds import KINDS
 from helpers.kinds.address import Address
 from helpers.kinds.kind import HOST, NotReady
-from helpers.regression import own_lab
 
 REPEATS = 5
 

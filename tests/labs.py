@@ -1,6 +1,6 @@
 """Labs of their own for the tests: real processes, in folders that are gone afterwards.
 
-The run's lab (see helpers/regression.py) serves the tests that only use servers. A test that
+The run's lab (see helpers/commands/own_lab.py) serves the tests that only use servers. A test that
 kills, fills or breaks something makes a lab of its own, with the fixture `lab` of conftest.py.
 """
 

@@ -28,12 +28,13 @@ import psutil
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect, sync_playwright
 
-from helpers import work
 from helpers.base.paths import NOTEBOOKS, ROOT
 from helpers.base.processes import has_ended
 from helpers.base.record import living
+from helpers.commands import work
+from helpers.commands.outputs import compared
+from helpers.commands.own_lab import left_out
 from helpers.exercises import lesson_00
-from helpers.regression import compared, left_out
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, PROGRAMS)), None)

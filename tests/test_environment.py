@@ -22,9 +22,10 @@ from labs import Lab, new_folder, until
 from packaging.requirements import Requirement
 from test_faults import in_a_namespace
 
-from helpers import environment, node
 from helpers.base.errors import LabError
 from helpers.base.paths import ROOT
+from helpers.environment import node
+from helpers.environment import python as environment
 
 pytestmark = pytest.mark.embedded
 
@@ -417,7 +418,7 @@ def test_npms_registry_cannot_be_reached(node_course: Course) -> None:
         "says code ECONNREFUSED. All other lessons work without them. To try again: `make env`."
     ]
     assert node_course.has("psutil")
-    source = "from helpers import node; print(node.problem())"
+    source = "from helpers.environment import node; print(node.problem())"
     command = [environment_python(node_course), "-c", source]
     problem = subprocess.check_output(command, cwd="/", text=True)
     assert problem.strip() == said[0]  # what the lesson says
@@ -443,7 +444,7 @@ def test_in_an_environment_of_ones_own(course: Course) -> None:
     course.python = sys.executable
     course.env["LAB_ENV"] = "current"
     before = unreachable(course)
-    source = "from helpers import node; print(node.problem())"
+    source = "from helpers.environment import node; print(node.problem())"
 
     def problem() -> str:
         command = [sys.executable, "-c", source]
@@ -517,7 +518,8 @@ def test_no_python_that_fits(old_python: Path) -> None:
         assert words in str(caught.value)
 
 
-FIRST = ["__init__", "__main__", "environment", "node"]
+FIRST = ["__init__", "__main__"]
+FIRST += ["environment/__init__", "environment/node", "environment/python"]
 FIRST += ["base/__init__", "base/errors", "base/files", "base/paths"]
 
 

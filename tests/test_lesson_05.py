@@ -13,9 +13,10 @@ from typing import Any
 import nbformat
 import pytest
 
-from helpers import lab, regression, shop
+from helpers import lab, shop
 from helpers.base.errors import LabError
 from helpers.base.paths import NOTEBOOKS
+from helpers.commands import regression
 
 FOLDER = NOTEBOOKS / "05_mongodb_analytics_pipeline"
 WEIGHTS = {"page_view": 1, "click": 5, "purchase": 10}
@@ -210,7 +211,7 @@ def test_cells_for_mongodb_itself_run_only_there(db: Any) -> None:
         for tags in (
             [],
             ["raises-exception"],
-            [regression.REAL_MONGODB],
+            ["real-mongodb"],
             ["own-server", "real-mongodb"],
         )
     ]

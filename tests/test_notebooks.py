@@ -13,9 +13,11 @@ from typing import Any
 import nbformat
 import pytest
 
-from helpers import regression
 from helpers.base.paths import NOTEBOOKS, ROOT
-from helpers.regression import IGNORED, REAL_MONGODB, core_cells
+from helpers.commands import regression
+from helpers.commands.outputs import IGNORED
+from helpers.commands.own_lab import REAL_MONGODB
+from helpers.commands.regression import core_cells
 
 PATHS = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
 TAGS = {IGNORED, "raises-exception", "own-server", REAL_MONGODB}
@@ -205,7 +207,7 @@ def test_a_slow_notebook_fails_the_run_unless_the_machine_is_crowded(
     monkeypatch: pytest.MonkeyPatch, cell: int, seconds: float, crowd: float, fails: bool
 ) -> None:
     name = "00_start_here.ipynb"
-    monkeypatch.setenv("LAB_ENGINE", "embedded")
+    monkeypatch.setattr(regression.choose, "engine", lambda: "embedded")
     monkeypatch.setattr(regression, "_seconds", {name: {0: 1.0, cell: seconds}})
     monkeypatch.setattr(regression, "_crowd", {name: crowd})
     lines = list(regression.slow_parts())

@@ -13,9 +13,9 @@ import pytest
 from labs import Failed, Lab
 from test_faults import in_a_namespace
 
-from helpers import work
 from helpers.base.errors import LabError
 from helpers.base.paths import NOTEBOOKS, ROOT
+from helpers.commands import work
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_an_interrupted_copy_is_not_taken_for_a_copy(lessons: Path, tmp_path: Pa
     target = tmp_path / "work"
     target.mkdir()
     source = (
-        "import os, sys; from pathlib import Path; from helpers import work\n"
+        "import os, sys; from pathlib import Path; from helpers.commands import work\n"
         "Path.replace = lambda *_: os._exit(9)\n"
         "work.fill(Path(sys.argv[1]), Path(sys.argv[2]))"
     )
@@ -125,7 +125,7 @@ def test_a_read_only_folder(lab: Lab) -> None:
     target = lab.folder / "work"
     target.mkdir()
     program = lab.program(*in_a_namespace(f"mount -t tmpfs -o ro none {target}"))
-    program.run("from pathlib import Path; from helpers import work")
+    program.run("from pathlib import Path; from helpers.commands import work")
     with pytest.raises(Failed, match=r"cannot be written to .*: Read-only file system\. Make"):
         program.run(f"work.fill(target=Path({str(target)!r}))")
 

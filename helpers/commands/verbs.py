@@ -1,4 +1,4 @@
-"""The verbs of `python -m helpers`, inside the environment."""
+"""The verbs of `python -m helpers`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from helpers import environment, work
 from helpers.base import paths
 from helpers.base.errors import LabError
 from helpers.base.processes import end, supervisors
 from helpers.base.record import LOCK, try_lock
+from helpers.commands import work
 from helpers.engines import choose, doctor, link, start
+from helpers.environment import python as environment
 from helpers.kinds import KINDS
 from helpers.kinds.place import of_lesson
 from helpers.supervisor.leftovers import end_leftovers
@@ -179,9 +180,9 @@ def python(*arguments: str) -> NoReturn:
 
 def outputs(arguments: list[str]) -> int:
     """Run every notebook again and store its outputs where they changed."""
-    from helpers import regression
+    from helpers.commands.outputs import outputs as run_and_store
 
-    return regression.outputs(arguments)
+    return run_and_store(arguments)
 
 
 def bench(_: list[str]) -> int:
@@ -191,11 +192,11 @@ def bench(_: list[str]) -> int:
 
 def soak(arguments: list[str]) -> int:
     """Run the notebooks N times in a row and count the failures."""
-    from helpers import regression
+    from helpers.commands.outputs import soak as run_often
 
     if arguments and not arguments[0].isdigit():
         raise LabError("How many times? For example: make soak N=20 (or soak 20).")
-    return regression.soak(int(arguments[0]) if arguments else 20)
+    return run_often(int(arguments[0]) if arguments else 20)
 
 
 VERBS: dict[str, Callable[[list[str]], int]] = {

@@ -2,7 +2,7 @@
 
 A lesson that needs some has a package.json and its lock file; they go to .venv/node/NN.
 
-Standard library only, and only what Python 3.8 understands, like environment.py. Nothing here
+Standard library only, and only what Python 3.8 understands, like python.py. Nothing here
 fails for the rest of the course: what is missing is said once, and again by the lesson.
 """
 

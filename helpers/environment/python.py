@@ -16,10 +16,10 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-from helpers import node
 from helpers.base.errors import LabError
 from helpers.base.files import try_lock
 from helpers.base.paths import ROOT
+from helpers.environment import node
 
 VENV = ROOT / ".venv"
 STAMP = VENV / "course-stamp"

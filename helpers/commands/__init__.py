@@ -1,0 +1,1 @@
+"""What the verbs of `python -m helpers` do, inside the environment."""
