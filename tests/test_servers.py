@@ -26,6 +26,7 @@ from labs import KINDS, Lab, each_kind, gone, is_running, place_of, until
 from helpers import lab
 from helpers.base.paths import ROOT, state_dir
 from helpers.engines import choose
+from helpers.kinds import KINDS as KNOWN
 
 pytestmark = pytest.mark.long
 
@@ -160,6 +161,66 @@ def test_a_wrong_lesson_number(lesson: str) -> None:
     """It becomes a part of names, so it is checked, and the error says what is right."""
     with pytest.raises(lab.LabError, match=r"is no lesson. Use its two digits"):
         lab.postgres(lesson)
+
+
+# A lesson's second place.
+
+
+@each_kind
+def test_a_second_place_has_a_name(kind: str, namespace: str) -> None:
+    """It is a database, or a number, of its own, and its set-up call empties nothing else."""
+    first, second = SET_UP[kind]("84"), SET_UP[kind]("84", "copy_2")
+    assert second.name == f"{namespace}_lesson_84_copy_2"
+    assert first.url != second.url
+    write(first, "first")
+    write(second, "second")
+    assert (read(first), read(place_of(kind, "84", "copy_2"))) == (["first"], ["second"])
+    assert read(SET_UP[kind]("84", "copy_2")) == []
+    assert read(first) == ["first"]
+
+
+@each_kind
+@pytest.mark.parametrize("name", ["Copy", "a-b", "x" * 21, "é", 'a"b', "a b", "my_lesson_1"])
+def test_a_wrong_name_of_a_place(kind: str, name: str) -> None:
+    with pytest.raises(lab.LabError, match=r"cannot name a place\. Use up to 20 lower-case"):
+        SET_UP[kind]("84", name)
+
+
+@each_kind
+def test_the_longest_names(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """63 characters are a name on every server; with one more, an error says what to shorten."""
+    monkeypatch.setenv("LAB_NAMESPACE", "n" * 32)
+    place = SET_UP[kind]("84", "y" * 20)
+    assert len(place.name) == 63
+    write(place)
+    other = SET_UP[kind]("84", "y" * 19 + "z")
+    assert (read(place), read(other)) == (["kept"], [])
+    with pytest.raises(lab.LabError, match="too long for a database's name"):
+        SET_UP[kind]("84a", "y" * 20)
+
+
+def test_reset_knows_sections_and_names() -> None:
+    """A lesson with all that is its own, or one section; never another lesson."""
+    places = {
+        (kind, lesson, name): SET_UP[kind](lesson, name)
+        for kind in KINDS
+        for lesson in ("88", "88a", "88b", "89")
+        for name in ("", "b_copy")
+    }
+    for place in places.values():
+        write(place)
+
+    def kept() -> set[str]:
+        return {
+            lesson
+            for (kind, lesson, name), place in places.items()
+            if place.name in KNOWN[kind].place.names(place.server) and read(place)
+        }
+
+    for lesson, left in (("88b", {"88", "88a", "89"}), ("88", {"89"})):
+        run = command("reset", lesson)
+        assert run.returncode == 0, run.stderr
+        assert kept() == left
 
 
 # Redis numbers.
