@@ -1,4 +1,4 @@
-"""Rules for helpers/ that no linter has: how long, and how named."""
+"""Rules for helpers/ that no linter has: how long, how named, and what the README promises."""
 
 from __future__ import annotations
 
@@ -44,3 +44,31 @@ def test_names_are_words() -> None:
     names = [path.stem for path in FILES]
     names += [one.name for path in FILES for one in functions(path)]
     assert [name for name in names if re.search(r"\d", name)] == []
+
+
+def texts() -> Iterator[str]:
+    """Yield every text in the code; what is put into it when it is shown is "…"."""
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = (
+                    part.value if isinstance(part, ast.Constant) else "…" for part in node.values
+                )
+                yield "".join(map(str, parts))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
+def test_the_messages_in_the_readme_are_the_codes() -> None:
+    """A message that was changed would not be found in "When something goes wrong"."""
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## When something goes wrong")
+    rows = re.findall(r"^\| (\*.*?) \|", section[1].split("\n## ")[0], re.M)
+    messages = [words for row in rows for words in re.findall(r"\*(.+?)\*", row)]
+    assert len(messages) > 20
+    known = list(texts())
+    missing = []
+    for message in messages:
+        # Names and numbers that stand for others.
+        fixed = re.sub(r"LAB_POSTGRES_URL|03 and 05", "…", message).split("…")
+        missing += [words for words in fixed if not any(words.strip() in text for text in known)]
+    assert missing == []

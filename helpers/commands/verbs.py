@@ -16,7 +16,7 @@ from helpers.commands import work
 from helpers.engines import choose, doctor, link, start
 from helpers.environment import python as environment
 from helpers.kinds import KINDS
-from helpers.kinds.place import of_lesson
+from helpers.kinds.place import full_name, of_lesson
 from helpers.supervisor.leftovers import end_leftovers
 
 
@@ -146,6 +146,7 @@ def reset(arguments: list[str]) -> int:
     if not arguments:
         raise LabError("Which lesson? For example: make reset LESSON=01 (or reset 01).")
     lesson = arguments[0]
+    full_name(lesson)  # raises for what is none, before a server starts
     problems = []
     for kind in KINDS.values():
         try:

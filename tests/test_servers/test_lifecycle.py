@@ -293,14 +293,7 @@ def test_a_killed_supervisor_leaves_nothing(lab: Lab) -> None:
     kill(lab.supervisor)
     gone(*(process for process in before if process.pid != program.pid))
     for kind in TAKE:
-        program.run(
-            TAKE[kind]
-            .replace("lab.", "databases.")
-            .replace("lab;", "databases;")
-            .replace("postgres(", "Postgres(")
-            .replace("redis(", "Redis(")
-            .replace("mongodb(", "MongoDB(")
-        )
+        program.run(look(kind))
         assert program.run(READ[kind]) == "kept"
     assert servers(lab) == ONE_OF_EACH
 

@@ -20,6 +20,7 @@ from jupyter_client.manager import KernelManager
 import helpers.exercises
 from helpers import check, lab
 from helpers.base.errors import LabError
+from helpers.base.paths import ROOT
 from helpers.exercises import (
     Exercise,
     Incorrect,
@@ -30,8 +31,6 @@ from helpers.exercises import (
     running,
     uncommitted,
 )
-
-ROOT = Path(__file__).resolve().parent.parent
 
 # A lesson without a server: what is tested here is everything around the check.
 LESSON = """

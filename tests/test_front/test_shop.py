@@ -19,8 +19,8 @@ import pytest
 
 from helpers import lab, shop
 from helpers.base.errors import LabError
+from helpers.base.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 PRODUCTS = """
     CREATE TABLE products (
         id SERIAL PRIMARY KEY,
