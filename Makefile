@@ -4,7 +4,7 @@ ifdef ENGINE
 export LAB_ENGINE := $(ENGINE)
 endif
 
-.PHONY: help lab test env up down status doctor reset outputs bench soak
+.PHONY: help lab test env up down status doctor reset outputs try bench soak
 help:    ; @$(COURSE) help
 lab:     ; @$(COURSE) lab $(ARGS)
 test:    ; @$(COURSE) test $(ARGS)
@@ -15,5 +15,6 @@ status:  ; @$(COURSE) status $(ARGS)
 doctor:  ; @$(COURSE) doctor
 reset:   ; @$(COURSE) reset $(LESSON)
 outputs: ; @$(COURSE) outputs $(ARGS)
+try:     ; @$(COURSE) try $(ARGS)
 bench:   ; @$(COURSE) bench
 soak:    ; @$(COURSE) soak $(or $(N),20)

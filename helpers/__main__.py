@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from helpers import environment
-from helpers.errors import LabError
+from helpers.base.errors import LabError
+from helpers.environment import python
 
 HELP = """\
 Usage: make VERB, or python3 -m helpers VERB
@@ -18,6 +18,7 @@ Usage: make VERB, or python3 -m helpers VERB
   doctor           check everything and say what to do
   reset 01         empty lesson 01's databases      (make reset LESSON=01)
   outputs          run every notebook again and store its outputs
+  try 05b-1 FILE   check a file's content as the answer to an exercise  (ARGS="05b-1 FILE")
   bench            ratios of this lab's times to those of the bare programs
   soak 20          the notebooks N times in a row   (make soak N=20)
 
@@ -34,10 +35,10 @@ def main() -> int:
         print(HELP)
         return 0
     try:
-        environment.enter(arguments)
-        from helpers import cli
+        python.enter(arguments)
+        from helpers.commands import verbs
 
-        return cli.run(arguments[0], arguments[1:])
+        return verbs.run(arguments[0], arguments[1:])
     except LabError as problem:
         print(problem, file=sys.stderr)
         return 1

@@ -25,11 +25,11 @@ from typing import Any
 from IPython.core.getipython import get_ipython
 
 from helpers import outline
-from helpers.errors import LabError
-from helpers.exercises import Database, Exercise, Incorrect, NotAttempted, answers
+from helpers.base.errors import LabError
+from helpers.exercises import Exercise, Incorrect, NotAttempted, Place, answers
 from helpers.exercises.running import guarded, trouble
+from helpers.kinds import KINDS
 
-SERVER_NAMES = {"postgresql": "pg", "redis": "rd", "mongodb": "mg"}
 LABELS = {
     "correct": "Correct.",
     "incorrect": "Not yet:",
@@ -64,7 +64,7 @@ class Result:
     text: str
 
 
-def exercises(number: str, *servers: Database) -> tuple[Task, ...]:
+def exercises(number: str, *servers: Place) -> tuple[Task, ...]:
     """Return a notebook's exercises, and say in one line which of their answers are kept.
 
     Args:
@@ -93,7 +93,7 @@ class Task:
     """One exercise in a notebook; `exercises` makes them."""
 
     def __init__(
-        self, number: str, place: int, exercise: Exercise, servers: Sequence[Database] = ()
+        self, number: str, place: int, exercise: Exercise, servers: Sequence[Place] = ()
     ) -> None:
         """Make a task.
 
@@ -104,7 +104,7 @@ class Task:
             servers: those that its check looks at.
         """
         self.id, self.place, self.exercise = f"{number}-{place}", place, exercise
-        self.servers = {SERVER_NAMES[server.kind]: server for server in servers}
+        self.servers = {KINDS[server.kind].short: server for server in servers}
         self.result: Result | None = None
         self._hints = 0
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from helpers.paths import NOTEBOOKS
+from helpers.base.paths import NOTEBOOKS
 
 PATTERN = "[0-9][0-9]_*"  # of a core, and of a lesson's folder
 START_MINUTES = 1

@@ -19,7 +19,7 @@ from itertools import accumulate, count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from helpers.errors import LabError
+from helpers.base.errors import LabError
 
 if TYPE_CHECKING:
     from psycopg import Connection

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from helpers.errors import LabError
+from helpers.base.errors import LabError
 
 
 class _PlainShell:

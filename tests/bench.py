@@ -24,11 +24,13 @@ import psutil
 import psycopg
 from psycopg import sql
 
-from helpers import engines, lab, shop
-from helpers.engines import embedded, programs, ready
-from helpers.engines.address import Address
-from helpers.paths import NOTEBOOKS, ROOT
-from helpers.regression import own_lab
+from helpers import lab, shop
+from helpers.base.paths import NOTEBOOKS, ROOT
+from helpers.commands.own_lab import own_lab
+from helpers.engines import choose, link, start, supervised
+from helpers.kinds import KINDS
+from helpers.kinds.address import Address
+from helpers.kinds.kind import HOST, NotReady
 
 REPEATS = 5
 
@@ -47,9 +49,9 @@ def say(what: str, value: float, unit: str, target: str = "") -> None:
 def raw_start(kind: str, folder: Path) -> float:
     """Start one program on a prepared folder, by its bare command; time until it answers."""
     password = (folder / "password").read_text().strip()
-    program = programs.PROGRAMS[kind](folder, password)
+    program = KINDS[kind].program(folder, password)
     with socket.socket() as probe:
-        probe.bind((programs.HOST, 0))
+        probe.bind((HOST, 0))
         port = probe.getsockname()[1]
     step = program.command(port)
     url = Address(kind, port, password).url()
@@ -60,10 +62,10 @@ def raw_start(kind: str, folder: Path) -> float:
     try:
         while True:
             try:
-                socket.create_connection((programs.HOST, port), 1).close()
-                ready.ask(kind, url)
+                socket.create_connection((HOST, port), 1).close()
+                KINDS[kind].ask(url, 5)
                 return time.perf_counter() - started
-            except (OSError, ready.NotReady):
+            except (OSError, NotReady):
                 time.sleep(0.005)
     finally:
         process.send_signal(program.stop_signal)
@@ -72,29 +74,29 @@ def raw_start(kind: str, folder: Path) -> float:
 
 def start_and_ask() -> None:
     """Start the three servers through the lab and wait until each answers its client."""
-    embedded.start_all()
-    for kind in programs.KINDS:
-        engines.server(kind)
+    supervised.start_all()
+    for kind in KINDS:
+        start.server(kind)
 
 
 def stop() -> None:
     """Stop the lab and wait for it."""
-    embedded.leave()
-    embedded.stop_all()
+    link.leave()
+    link.stop_all()
 
 
 def servers() -> None:
     """Time the lab's start against the slowest single program."""
     state = Path(os.environ["LAB_STATE"])
-    for kind in programs.KINDS:  # the client libraries are loaded once, outside the times
-        embedded.EmbeddedServer(kind).use()
+    for kind in KINDS:  # the client libraries are loaded once, outside the times
+        supervised.SupervisedServer(kind).use()
     stop()
     with_lab, raw = [], []
     for _ in range(REPEATS):
         with_lab.append(seconds(start_and_ask))
         stop()
-        raw.append(max(raw_start(kind, state / kind) for kind in programs.KINDS))
-    for folder in programs.KINDS:
+        raw.append(max(raw_start(kind, state / kind) for kind in KINDS))
+    for folder in KINDS:
         shutil.rmtree(state / folder)
     first = seconds(start_and_ask)
     slowest = statistics.median(raw)
@@ -225,14 +227,14 @@ def fresh_clone() -> None:
 
 def memory() -> float:
     """Return the megabytes that the three servers use, shared memory counted once."""
-    if engines.chosen() == "embedded":
-        roots = [psutil.Process(engines.server(kind).pid) for kind in programs.KINDS]
+    if choose.engine() == "embedded":
+        roots = [psutil.Process(start.server(kind).pid) for kind in KINDS]
         trees = [process for root in roots for process in (root, *root.children(recursive=True))]
         return sum(process.memory_full_info().pss for process in trees) / 1e6
-    from helpers.engines import containers
+    from helpers.supervisor import docker
 
     used = 0
-    for container in containers.own_containers(containers.connect(), embedded.folder()):
+    for container in docker.own_containers(docker.connect(), choose.folder()):
         found = container.stats(stream=False)["memory_stats"]
         # As `docker stats` does: files that can be read again are not counted.
         used += found["usage"] - found["stats"].get("inactive_file", 0)
@@ -251,12 +253,12 @@ def engine(name: str) -> dict[str, float]:
     with own_lab():  # starts them, and in doing so loads the client libraries
         stop()
         if name == "docker":
-            from helpers.engines import containers
+            from helpers.supervisor import docker
 
-            containers.remove_data(embedded.folder())
+            docker.remove_data(choose.folder())
         else:
-            for kind in programs.KINDS:
-                shutil.rmtree(embedded.folder() / kind)
+            for kind in KINDS:
+                shutil.rmtree(choose.folder() / kind)
         note("first start, s", seconds(start_and_ask))
         starts = []
         for _ in range(3):

@@ -151,7 +151,6 @@ class Shells:
 def shells(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shells]:
     """Shells for the exercises, in a namespace that no notebook uses."""
     with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("LAB_NAMESPACE", "exercises")
         environment.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))
         shells = Shells()
         yield shells

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from helpers import lab, shop, show
-from helpers.paths import NOTEBOOKS
+from helpers.base.paths import NOTEBOOKS
 
 FOLDER = NOTEBOOKS / "01_postgresql_full_text_search"
 

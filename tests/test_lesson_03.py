@@ -17,9 +17,12 @@ import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
-from helpers import lab, node, work
-from helpers.errors import LabError
-from helpers.paths import NOTEBOOKS
+from helpers import lab
+from helpers.base.errors import LabError
+from helpers.base.paths import NOTEBOOKS
+from helpers.commands import work
+from helpers.engines import choose
+from helpers.environment import node
 
 FOLDER = NOTEBOOKS / "03_prisma_ecommerce_schema"
 sys.path[:0] = [str(FOLDER), str(FOLDER / "final")]
@@ -117,12 +120,17 @@ def tenants(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
         db.execute("CREATE TABLE precious AS SELECT 1")
         address = urlsplit(owner.dsn)
         place = f"{role}:x@{address.hostname}:{address.port}"
+        monkeypatch.setenv("LAB_ENGINE", "auto")
         monkeypatch.setenv("LAB_POSTGRES_URL", address._replace(netloc=place).geturl())
+        choose.forget()
         places = []
         for name in ("ann", "bob"):
             monkeypatch.setenv("LAB_NAMESPACE", name)
             places.append(lab.postgres("93"))
+        assert not places[0].server.own_databases
         yield places
+        monkeypatch.undo()
+        choose.forget()
         db.execute("SELECT * FROM precious")
         db.execute(f"DROP OWNED BY {role} CASCADE")
         db.execute(f"DROP ROLE {role}")

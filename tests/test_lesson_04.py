@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from conftest import passes_its_own_tests, run_in
+from labs import passes_its_own_tests, run_in
 
 from helpers import lab
-from helpers.paths import NOTEBOOKS
+from helpers.base.paths import NOTEBOOKS
 
 FOLDER = NOTEBOOKS / "04_redis_caching_layer"
 

@@ -14,8 +14,8 @@ import nbformat
 import pytest
 
 from helpers import lab, outline, regression, shop
-from helpers.errors import LabError
-from helpers.paths import NOTEBOOKS
+from helpers.base.errors import LabError
+from helpers.base.paths import NOTEBOOKS
 
 FOLDER = NOTEBOOKS / "05_mongodb_analytics_pipeline"
 WEIGHTS = {"page_view": 1, "click": 5, "purchase": 10}
@@ -210,7 +210,7 @@ def test_cells_for_mongodb_itself_run_only_there(db: Any) -> None:
         for tags in (
             [],
             ["raises-exception"],
-            [regression.REAL_MONGODB],
+            ["real-mongodb"],
             ["own-server", "real-mongodb"],
         )
     ]

@@ -13,7 +13,7 @@ from alembic import command
 from alembic.config import Config
 
 from helpers import lab, outline
-from helpers.paths import NOTEBOOKS
+from helpers.base.paths import NOTEBOOKS
 
 FOLDER = NOTEBOOKS / "06_zero_downtime_migration"
 sys.path.insert(0, str(FOLDER))

@@ -13,9 +13,11 @@ from typing import Any
 import nbformat
 import pytest
 
-from helpers import outline, regression, show
-from helpers.paths import NOTEBOOKS, ROOT
-from helpers.regression import IGNORED, REAL_MONGODB
+from helpers import outline, show
+from helpers.base.paths import NOTEBOOKS, ROOT
+from helpers.commands import regression
+from helpers.commands.outputs import IGNORED
+from helpers.commands.own_lab import REAL_MONGODB
 
 PATHS = [notebook.path for notebook in outline.notebooks()]
 TAGS = {IGNORED, "raises-exception", "own-server", REAL_MONGODB}
@@ -217,14 +219,16 @@ def test_exercises_come_before_nothing_that_needs_them(path: Path) -> None:
 
 
 def test_code_is_formatted_linted_and_typed() -> None:
-    """ruff reads the notebooks too; mypy reads the helpers."""
+    """ruff reads the notebooks too; mypy and import-linter read the helpers."""
     for command in (
         ["ruff", "format", "--check", "."],
         ["ruff", "check", "."],
         ["mypy"],
+        ["lint-imports", "--no-cache"],
     ):
+        program = str(Path(sys.executable).with_name(command[0]))
         run = subprocess.run(
-            [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False
+            [program, *command[1:]], cwd=ROOT, capture_output=True, text=True, check=False
         )
         assert run.returncode == 0, run.stdout + run.stderr
 
@@ -255,7 +259,7 @@ def test_a_slow_notebook_fails_the_run_unless_the_machine_is_crowded(
     monkeypatch: pytest.MonkeyPatch, cell: int, seconds: float, crowd: float, fails: bool
 ) -> None:
     name = "00_start_here.ipynb"
-    monkeypatch.setenv("LAB_ENGINE", "embedded")
+    monkeypatch.setattr(regression.choose, "engine", lambda: "embedded")
     monkeypatch.setattr(regression, "_seconds", {name: {0: 1.0, cell: seconds}})
     monkeypatch.setattr(regression, "_crowd", {name: crowd})
     lines = list(regression.slow_parts())

@@ -1,1 +1,1 @@
-"""What the make verbs do."""
+"""What the verbs of `python -m helpers` do, inside the environment."""

@@ -27,8 +27,9 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 from helpers import outline
+from helpers.base.errors import LabError
 from helpers.check import Result, Task
-from helpers.errors import LabError
+from helpers.commands.own_lab import remove_places
 from helpers.exercises import Exercise
 from helpers.outline import Notebook
 
@@ -179,20 +180,12 @@ class Trial:
 @contextlib.contextmanager
 def own_places(name: str) -> Iterator[None]:
     """Run the block with databases that nobody else has, and remove them at the end."""
-    from helpers import paths
-    from helpers.databases import DATABASES
-
     before = os.environ.get("LAB_NAMESPACE")
     os.environ["LAB_NAMESPACE"] = f"{name}_{os.getpid()}_{secrets.token_hex(2)}"
     try:
         yield
     finally:
-        assert paths.namespace()
-        for notebook in outline.cores():
-            for kind in DATABASES:
-                with contextlib.suppress(LabError):
-                    for place in kind(notebook.number).places():
-                        kind(place).release()
+        remove_places()
         os.environ.pop("LAB_NAMESPACE")
         if before is not None:
             os.environ["LAB_NAMESPACE"] = before

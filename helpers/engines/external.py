@@ -7,60 +7,24 @@ uses it. It never restarts, stops or configures such a server.
 
 from __future__ import annotations
 
-import os
+import contextlib
 import re
-from typing import Any, NoReturn
-from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
+from pathlib import Path
+from typing import NoReturn
+from urllib.parse import SplitResult, urlsplit
 
-from helpers.engines import ready
-from helpers.engines.address import MAINTENANCE
-from helpers.engines.programs import CONTAINER_TITLES as TITLES
+from helpers.base.errors import LabError
+from helpers.base.paths import state_dir
+from helpers.engines.choose import given
 from helpers.engines.server import Server
-from helpers.errors import LabError
-
-VARIABLES = {
-    "postgresql": "LAB_POSTGRES_URL",
-    "redis": "LAB_REDIS_URL",
-    "mongodb": "LAB_MONGODB_URL",
-}
-SCHEMES = {
-    "postgresql": ("postgresql", "postgres", "postgresql+psycopg"),
-    "redis": ("redis", "rediss"),
-    "mongodb": ("mongodb", "mongodb+srv"),
-}
-EXAMPLES = {
-    "postgresql": "postgresql://user:password@host:5432/postgres?sslmode=verify-full",
-    "redis": "rediss://user:password@host:6379",
-    "mongodb": "mongodb://user:password@host:27017/?authSource=admin&tls=true",
-}
-#: The builtin collation came with PostgreSQL 17, HEXPIRE with Redis 7.4.
-OLDEST = {"postgresql": (17,), "redis": (7, 4), "mongodb": (8, 0)}
-ANSWER_SECONDS = 10
-
-#: What Redis's account needs, each with arguments that ACL DRYRUN accepts.
-REDIS_COMMANDS = (
-    ("SELECT", "1"),
-    ("FLUSHDB",),
-    ("EVALSHA", "0", "1", "lab:databases"),
-    ("SCRIPT", "LOAD", "return 1"),
-    ("INFO",),
-    ("SCAN", "0"),
-    ("SET", "key", "1"),
-    ("HEXPIRE", "key", "1", "FIELDS", "1", "a"),
-)
-#: What MongoDB's account needs on a lesson's database.
-MONGODB_ACTIONS = {"find", "insert", "update", "remove", "createCollection", "dropCollection"}
-MONGODB_ACTIONS |= {"createIndex", "listCollections"}
+from helpers.kinds import KINDS
+from helpers.kinds.address import external_url
+from helpers.kinds.kind import ANSWER_SECONDS, NotReady
 
 #: The URLs that this process has checked already.
 _checked: set[str] = set()
 #: Those whose PostgreSQL account may not create databases: a lesson has a schema there.
 _schemas_only: set[str] = set()
-
-
-def given(kind: str) -> str:
-    """Return the URL that names this kind of server, or ""."""
-    return os.environ.get(VARIABLES[kind], "").strip()
 
 
 class ExternalServer(Server):
@@ -70,15 +34,16 @@ class ExternalServer(Server):
 
     def __init__(self, kind: str) -> None:
         super().__init__(kind, private=False)
-        self.title = TITLES[kind]
+        self.about = KINDS[kind]
+        self.title = self.about.title
         self.parts = self.read(given(kind))
         self.host, self.port = self.parts.hostname or "", self.parts.port or 0
         self.user, self.password = self.parts.username or "", self.parts.password or ""
 
     def read(self, url: str) -> SplitResult:
         """Take a URL apart. Raises LabError, without the URL, which may hold a password."""
-        variable = VARIABLES[self.kind]
-        example = f"For example: {EXAMPLES[self.kind]}"
+        variable = self.about.variable
+        example = f"For example: {self.about.example}"
         if not url:
             raise LabError(
                 f"{variable} is not set, so there is no external {self.title}. Set it to its URL, "
@@ -89,30 +54,32 @@ class ExternalServer(Server):
             _ = parts.port
         except ValueError as problem:
             raise LabError(f"{variable} cannot be read: {problem}. {example}") from None
-        if parts.scheme not in SCHEMES[self.kind]:
-            expected = " or ".join(f"{scheme}://" for scheme in SCHEMES[self.kind])
+        if parts.scheme not in self.about.schemes:
+            expected = " or ".join(f"{scheme}://" for scheme in self.about.schemes)
             raise LabError(f"{variable} must begin with {expected}. {example}")
-        scheme = "postgresql" if self.kind == "postgresql" else parts.scheme
-        return parts._replace(scheme=scheme)
+        return parts._replace(scheme=self.about.scheme or parts.scheme)
 
     def url(self, database: str = "") -> str:
         """Return the address of a database; without a name, of the one that the URL names."""
-        own = self.parts.path.strip("/")
-        # Pairs, as MongoDB has options that may come twice. Redis's db would win over the path.
-        options = [pair for pair in parse_qsl(self.parts.query) if pair[0] != "db"]
-        has_account = self.kind == "mongodb" and "@" in self.parts.netloc
-        if has_account and "authSource" not in dict(options):
-            # The account is in the URL's own database, not in the lesson's.
-            options.append(("authSource", own or "admin"))
-        path = "/" + (database or own or MAINTENANCE[self.kind])
-        # quote: libpq does not read a plus sign as a space.
-        query = urlencode(options, quote_via=quote)
-        return self.parts._replace(path=path, query=query).geturl()
+        return external_url(self.kind, self.parts, database)
+
+    def note(self, name: str) -> None:
+        with contextlib.suppress(OSError):  # only to find it again
+            self.notes.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (self.notes / name).touch()
+
+    def noted(self) -> list[str]:
+        return [path.name for path in self.notes.glob("*")]
+
+    @property
+    def notes(self) -> Path:
+        """The folder with the names of what was made on this kind of server."""
+        return state_dir() / "external" / self.kind
 
     @property
     def where(self) -> str:
         """The server in words, without its password."""
-        return f"{self.title} at {self.host or 'the local socket'} ({VARIABLES[self.kind]})"
+        return f"{self.title} at {self.host or 'the local socket'} ({self.about.variable})"
 
     def ensure(self) -> None:
         """Do nothing: the server runs, or its owner starts it."""
@@ -126,18 +93,19 @@ class ExternalServer(Server):
             return
         try:
             version = self.ask(ANSWER_SECONDS)
-        except ready.NotReady as problem:
+        except NotReady as problem:
             raise LabError(
                 f"{self.where} does not answer: {self.without_password(problem)}\n"
-                f"Check the address and the account in {VARIABLES[self.kind]}, and the network."
+                f"Check the address and the account in {self.about.variable}, and the network."
             ) from None
-        oldest = OLDEST[self.kind]
+        oldest = self.about.oldest
         if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < oldest:
             needed = ".".join(str(part) for part in oldest)
             raise LabError(
                 f"{self.where} is version {version}. The course needs {needed} or newer."
             )
-        CHECKS[self.kind](self)
+        if not self.about.check(self):
+            _schemas_only.add(self.parts.geturl())
         _checked.add(self.parts.geturl())
 
     @property
@@ -183,84 +151,9 @@ class ExternalServer(Server):
 
 def private(kind: str) -> NoReturn:
     """Say that an external server cannot be had for one lesson alone."""
+    about = KINDS[kind]
     raise LabError(
-        f"{TITLES[kind]} is external here ({VARIABLES[kind]}), and the lab does not start a second "
+        f"{about.title} is external here ({about.variable}), and the lab does not start a second "
         "one for a single lesson. The stored outputs show what this part does. To run it yourself, "
         "use the embedded engine: make lab ENGINE=embedded."
     )
-
-
-def check_postgresql(server: ExternalServer) -> None:
-    """See whether the account may create databases, or else schemas in its own database."""
-    import psycopg
-
-    with psycopg.connect(server.url(), connect_timeout=ANSWER_SECONDS) as connection:
-        row = connection.execute(
-            "SELECT rolcreatedb OR rolsuper, current_database(),"
-            "       has_database_privilege(current_database(), 'CREATE')"
-            "  FROM pg_roles WHERE rolname = current_user"
-        ).fetchone()
-    assert row is not None
-    databases, own, schemas = row
-    if not databases and not schemas:
-        user = server.user
-        server.refuse(
-            f"create databases, nor schemas in {own!r}",
-            f"Its owner can run: ALTER ROLE {user} CREATEDB; "
-            f"or: GRANT CREATE ON DATABASE {own} TO {user};",
-        )
-    if not databases:
-        _schemas_only.add(server.parts.geturl())
-
-
-def check_redis(server: ExternalServer) -> None:
-    """See whether the server has several databases and the account may use the commands."""
-    import redis
-
-    with redis.Redis.from_url(server.url(), decode_responses=True) as client:
-        if client.info("cluster").get("cluster_enabled"):
-            raise LabError(
-                f"{server.where} is a cluster. A cluster has one database only, and the lessons "
-                "need one each. Use a Redis without cluster mode."
-            )
-        missing = []
-        try:
-            user = client.acl_whoami()
-            for command in REDIS_COMMANDS:
-                answer: Any = client.execute_command("ACL", "DRYRUN", user, *command)
-                if "no permissions" in str(answer):
-                    missing.append(command[0])
-        except redis.ResponseError:
-            return  # not every account may ask; then a lesson's own error tells
-    if missing:
-        remedy = "Its owner can add them: ACL SETUSER"
-        server.refuse(f"use {', '.join(missing)}", f"{remedy} {user} +{' +'.join(missing)}".lower())
-
-
-def check_mongodb(server: ExternalServer) -> None:
-    """See whether the account may work in the lessons' databases."""
-    import pymongo
-
-    with pymongo.MongoClient[dict[str, Any]](server.url()) as client:
-        answer = client.admin.command("connectionStatus", showPrivileges=True)["authInfo"]
-    privileges = answer.get("authenticatedUserPrivileges", [])
-    if not answer["authenticatedUsers"]:
-        return  # a server without accounts lets everybody do everything
-    if answer["authenticatedUserRoles"] and not privileges:
-        return  # a server that tells roles only; then a lesson's own error tells
-    allowed: set[str] = set()
-    for privilege in privileges:
-        resource = privilege["resource"]
-        whole = resource.get("collection") == "" and (
-            resource.get("db") == "" or re.search(r"lesson_\d\d", resource.get("db", ""))
-        )
-        if resource.get("anyResource") or whole:
-            allowed |= set(privilege["actions"])
-    if missing := sorted(MONGODB_ACTIONS - allowed):
-        server.refuse(
-            f"{', '.join(missing)} in the lessons' databases",
-            "Its owner can give it the role readWriteAnyDatabase.",
-        )
-
-
-CHECKS = {"postgresql": check_postgresql, "redis": check_redis, "mongodb": check_mongodb}

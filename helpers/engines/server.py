@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 
-from helpers.engines import ready
-from helpers.errors import LabError
+from helpers.base.errors import LabError
+from helpers.kinds import KINDS
+from helpers.kinds.kind import NotReady
 
 #: Processes that this program has already had an answer from: asking again costs 10 ms.
 _answered: set[int | None] = set()
@@ -53,8 +54,8 @@ class Server(ABC):
         return self.ask()
 
     def ask(self, seconds: float = 5) -> str:
-        """Ask the server for its version with a real client query. Raises ready.NotReady."""
-        return ready.ask(self.kind, self.url(), seconds)
+        """Ask the server for its version with a real client query. Raises NotReady."""
+        return KINDS[self.kind].ask(self.url(), seconds)
 
     def wait_ready(self, seconds: float = 30) -> None:
         """Wait until a real client query is answered.
@@ -66,7 +67,7 @@ class Server(ABC):
             try:
                 self.ask(min(5.0, max(0.2, deadline - time.monotonic())))
                 return
-            except ready.NotReady as problem:
+            except NotReady as problem:
                 late = time.monotonic() >= deadline
                 if late or not self.runs():
                     what = f"did not answer within {seconds:g} s" if late else "has stopped"
@@ -82,6 +83,13 @@ class Server(ABC):
 
         Without a name: of the database that is always there.
         """
+
+    def note(self, name: str) -> None:  # noqa: B027  # the lab's own account may list everything
+        """Remember that something of this name was made, where the server may not list it."""
+
+    def noted(self) -> list[str]:
+        """Return the names that were remembered."""
+        return []
 
     @abstractmethod
     def ensure(self) -> str | None:

@@ -38,7 +38,7 @@ How to write an exercise
         "...", 'pg.connect().execute("SELECT count(*) FROM products").fetchone()[0]'
     )
 
-    def check(pg: Database, rows: object) -> None:
+    def check(pg: Place, rows: object) -> None:
         with look(pg) as connection:
             (true,) = connection.execute("SELECT count(*) FROM products").fetchone()
         if rows != true:
@@ -58,23 +58,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from helpers.engines.server import Server
+from helpers.kinds.place import Place
 
-
-class Database(Protocol):
-    """What `lab.postgres`, `lab.redis` and `lab.mongodb` return, as far as checks need it."""
-
-    kind: str
-    server: Server
-
-    @property
-    def url(self) -> str:
-        """The address for the client libraries."""
-
-    def connect(self, **options: Any) -> Any:
-        """Return a client of the server: psycopg.Connection, redis.Redis or MongoClient."""
+__all__ = ["Exercise", "Incorrect", "NotAttempted", "Place"]
 
 
 class Incorrect(Exception):

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from helpers import paths
+from helpers.base import paths
 
 
 @dataclass(frozen=True)

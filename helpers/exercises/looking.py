@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from helpers.databases import USERS_OF_THE_SCHEMA
-from helpers.exercises import Database, Incorrect
+from helpers.exercises import Incorrect, Place
+from helpers.kinds.postgresql import USERS_OF_THE_SCHEMA
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -33,7 +33,7 @@ def begin_with(engine: Engine, *settings: str) -> Engine:
 
 
 @contextmanager
-def look(pg: Database) -> Iterator[psycopg.Connection[Any]]:
+def look(pg: Place) -> Iterator[psycopg.Connection[Any]]:
     """Open a PostgreSQL connection for a check: autocommit, and it never waits for ever.
 
     A statement runs for at most 20 s and waits for a lock for at most 2 s.
@@ -64,13 +64,13 @@ _UNCOMMITTED = f"""
 """
 
 
-def uncommitted(pg: Database) -> bool:
+def uncommitted(pg: Place) -> bool:
     """Whether another session of this database has made changes and not committed them."""
     with look(pg) as connection:
         return connection.execute("SELECT 1" + _UNCOMMITTED).fetchone() is not None
 
 
-def end_uncommitted(pg: Database) -> None:
+def end_uncommitted(pg: Place) -> None:
     """End the sessions that hold changes they never committed; waits until each is gone (5 s)."""
     with look(pg) as connection:
         connection.execute("SELECT pg_terminate_backend(pid, 5000)" + _UNCOMMITTED)

@@ -10,9 +10,9 @@ from typing import Any
 
 import psycopg
 
-from helpers.engines import ready
-from helpers.errors import LabError
-from helpers.exercises import Database, Incorrect, NotAttempted
+from helpers.base.errors import LabError
+from helpers.exercises import Incorrect, NotAttempted, Place
+from helpers.kinds.kind import NotReady
 
 
 def in_words(error: BaseException) -> str:
@@ -67,7 +67,7 @@ def guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     return call_async if inspect.iscoroutinefunction(function) else call
 
 
-def trouble(servers: Iterable[Database], error: Exception) -> str:
+def trouble(servers: Iterable[Place], error: Exception) -> str:
     """Return in words what is broken when a check, or the learner's code in it, raised `error`.
 
     That is a server that does not answer, a connection that was lost, or else the error itself;
@@ -76,7 +76,7 @@ def trouble(servers: Iterable[Database], error: Exception) -> str:
     for database in servers:
         try:
             database.server.ask(3)
-        except ready.NotReady as silence:
+        except NotReady as silence:
             return f"{database.server.title} does not answer. {in_words(silence)}"
     cause = error.__cause__ if isinstance(error, Incorrect) else error
     cause = getattr(cause, "orig", cause)  # SQLAlchemy keeps psycopg's error there

@@ -10,8 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from helpers import node
-from helpers.errors import LabError
+from helpers.base.errors import LabError
+from helpers.environment import node
 
 HERE = Path(__file__).resolve().parent
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from helpers import node
+from helpers.environment import node
 
 END = """
 const sent = []

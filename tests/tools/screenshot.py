@@ -17,7 +17,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "test_commands")]
 
 from test_browser import CHROMIUM, NOTEBOOK, Lab, run_all, visit  # noqa: E402
 from test_browser import wait_for_kernel as wait_for_notebook  # noqa: E402

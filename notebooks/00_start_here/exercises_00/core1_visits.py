@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from helpers.exercises import Database, Exercise, Incorrect, NotAttempted
+from helpers.exercises import Exercise, Incorrect, NotAttempted, Place
 from helpers.exercises.looking import end_uncommitted, look, uncommitted
 
 # This exercise owns every table whose name begins with "visit", in any case of letters.
@@ -38,7 +38,7 @@ SOLUTION = STARTER.replace(
 )
 
 
-def prepare(pg: Database) -> None:
+def prepare(pg: Place) -> None:
     """Remove the tables of earlier tries."""
     end_uncommitted(pg)
     with look(pg) as connection:
@@ -47,7 +47,7 @@ def prepare(pg: Database) -> None:
             connection.execute(f'DROP TABLE "{quoted}"')
 
 
-def check(pg: Database) -> None:
+def check(pg: Place) -> None:
     """Look at the catalog and at the rows from another session than the learner's."""
     with look(pg) as connection:
         tables = [name for (name,) in connection.execute(OWN_TABLES)]
@@ -73,7 +73,7 @@ def check(pg: Database) -> None:
         raise Incorrect(f"visits has {rows} rows; insert exactly one.")
 
 
-def _no_table(pg: Database, others: list[str]) -> Exception:
+def _no_table(pg: Place, others: list[str]) -> Exception:
     if uncommitted(pg):
         return _not_committed("the table")
     if others:

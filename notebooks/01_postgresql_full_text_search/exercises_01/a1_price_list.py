@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from exercises_01.common import first
 from helpers import shop
-from helpers.exercises import Database, Exercise, Incorrect, NotAttempted
+from helpers.exercises import Exercise, Incorrect, NotAttempted, Place
 from helpers.exercises.cells import starter, statements
 from helpers.exercises.looking import end_uncommitted, look
 
@@ -38,7 +38,7 @@ SOLUTION = statements(
 )
 
 
-def prepare(pg: Database) -> None:
+def prepare(pg: Place) -> None:
     """Make the table as the published example has it."""
     end_uncommitted(pg)
     with look(pg) as connection:
@@ -54,7 +54,7 @@ def prepare(pg: Database) -> None:
         shop.load_products(connection, ROWS, table="ex1_products")
 
 
-def check(pg: Database) -> None:
+def check(pg: Place) -> None:
     """Change all prices, count the HOT updates, and take everything back."""
     with look(pg) as connection:
         if first(connection, "SELECT to_regclass('ex1_products')") is None:

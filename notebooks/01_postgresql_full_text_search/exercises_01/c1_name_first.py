@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exercises_01.common import generated
-from helpers.exercises import Database, Exercise, Incorrect
+from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import starter, statements
 from helpers.exercises.looking import end_uncommitted, look
 from helpers.exercises.running import running
@@ -32,7 +32,7 @@ RANKED = """
 """
 
 
-def prepare(pg: Database) -> None:
+def prepare(pg: Place) -> None:
     """Make a small table without a search column."""
     end_uncommitted(pg)
     with look(pg) as connection:
@@ -50,7 +50,7 @@ def prepare(pg: Database) -> None:
         """)
 
 
-def check(pg: Database) -> None:
+def check(pg: Place) -> None:
     """Insert products, look at the order of the hits, and take everything back."""
     with look(pg) as connection:
         generated(connection, "ex1_products")

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from helpers.exercises import Database, Incorrect, NotAttempted
+from helpers.exercises import Incorrect, NotAttempted, Place
 from helpers.exercises.looking import look
 
 MATCHES = """
@@ -17,7 +17,7 @@ MATCHES = """
 
 
 @contextmanager
-def reading(pg: Database) -> Iterator[psycopg.Connection[Any]]:
+def reading(pg: Place) -> Iterator[psycopg.Connection[Any]]:
     """Open a connection for the learner's query: it can read, and it cannot change anything."""
     with look(pg) as connection:
         # Another configuration than the lesson's: a query that does not name one shows.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from exercises_01.common import catalogue, reading
 from helpers import show
-from helpers.exercises import Database, Exercise, Incorrect
+from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.looking import look
 from helpers.exercises.running import running
 
@@ -24,7 +24,7 @@ def answer(query: str) -> str:
     return STARTER.replace(PLACE, f'"{query}"')
 
 
-def check(pg: Database, fast: object) -> None:
+def check(pg: Place, fast: object) -> None:
     """Compare the rows with the search's, then ask the planner what it reads."""
     if not isinstance(fast, str):
         raise Incorrect(f"`fast` is {type(fast).__name__}; it should be a string with a query.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exercises_01.common import reading
-from helpers.exercises import Database, Exercise, Incorrect
+from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.looking import look
 from helpers.exercises.running import running
 
@@ -24,7 +24,7 @@ def answer(query: str) -> str:
     return STARTER.replace(PLACE, f'"{query}"')
 
 
-def check(pg: Database, question: object) -> None:
+def check(pg: Place, question: object) -> None:
     """Ask for ordinary, odd and empty texts; PostgreSQL knows the answer."""
     if not isinstance(question, str):
         raise Incorrect(f"`question` is {type(question).__name__}; it should be a string of SQL.")

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 
 from exercises_01.common import MATCHES, catalogue
-from helpers.exercises import Database, Exercise, Incorrect
+from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
 from helpers.exercises.looking import look
 from helpers.exercises.running import running
@@ -63,7 +63,7 @@ def ids(rows: Any, call: str) -> list[int]:
     return [id for id, _ in rows]
 
 
-def check(pg: Database, search: Search) -> None:
+def check(pg: Place, search: Search) -> None:
     """Search once and see what was read; then odd texts; then page after page."""
     with look(pg) as connection:
         wanted = catalogue(connection, "mouse")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from helpers.exercises import Database, Exercise, Incorrect
+from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.looking import look
 
 START = """
@@ -46,7 +46,7 @@ EXPECTED = """
 """
 
 
-def check(pg: Database, autocomplete: Callable[[str], object]) -> None:
+def check(pg: Place, autocomplete: Callable[[str], object]) -> None:
     """Compare the suggestions with the right ones, for text that is easy to get wrong."""
     with look(pg) as connection:
         for typed, reason in CASES.items():

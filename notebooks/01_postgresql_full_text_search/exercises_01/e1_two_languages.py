@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exercises_01.common import COLUMN, first, generated
-from helpers.exercises import Database, Exercise, Incorrect
+from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import starter, statements
 from helpers.exercises.looking import end_uncommitted, look
 from helpers.exercises.running import running
@@ -25,7 +25,7 @@ FINDS = """
 """
 
 
-def prepare(pg: Database) -> None:
+def prepare(pg: Place) -> None:
     """Make a small table of articles."""
     end_uncommitted(pg)
     with look(pg) as connection:
@@ -42,7 +42,7 @@ def prepare(pg: Database) -> None:
         """)
 
 
-def check(pg: Database) -> None:
+def check(pg: Place) -> None:
     """Insert articles, search each in its language, and take everything back."""
     with look(pg) as connection:
         generated(connection, "ex1_articles")

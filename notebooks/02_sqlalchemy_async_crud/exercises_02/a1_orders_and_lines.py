@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ForeignKey, create_engine, event
 from sqlalchemy.orm import Session, declarative_base, mapped_column, relationship
 
-from helpers.exercises import Database, Exercise, Incorrect
+from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
 from helpers.exercises.looking import begin_with, end_uncommitted, look
 from helpers.exercises.running import running
@@ -24,7 +24,7 @@ SOLUTION = STARTER.replace(
 ).replace("for_foreign_key = ...", 'for_foreign_key = {"ondelete": "CASCADE"}')
 
 
-def check(pg: Database, for_relationship: object, for_foreign_key: object) -> None:
+def check(pg: Place, for_relationship: object, for_foreign_key: object) -> None:
     """Make the models with these options; delete an order, take a line out, use plain SQL."""
     if not isinstance(for_relationship, dict) or not isinstance(for_foreign_key, dict):
         raise Incorrect('Both answers are dicts, such as {"option": "value"}.')

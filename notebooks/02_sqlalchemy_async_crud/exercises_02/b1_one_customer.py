@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from exercises_02.common import behind_lock, pool, session_of
-from helpers.exercises import Database, Exercise, Incorrect
+from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
 from helpers.exercises.looking import end_uncommitted, look
 
@@ -59,7 +59,7 @@ UPSERT = """\
 """
 
 
-def prepare(pg: Database) -> None:
+def prepare(pg: Place) -> None:
     """Make an empty table of users, with the unique index on lower(email)."""
     end_uncommitted(pg)
     with look(pg) as connection:
@@ -71,7 +71,7 @@ def prepare(pg: Database) -> None:
         connection.execute("CREATE UNIQUE INDEX ON users (lower(email))")
 
 
-async def check(pg: Database, customer: Callable[..., Any]) -> None:
+async def check(pg: Place, customer: Callable[..., Any]) -> None:
     """Sign up one by one; then twenty at once, all of whom see no such user at first."""
     with look(pg) as connection:
         connection.execute("TRUNCATE users")

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from exercises_02.common import pool
-from helpers.exercises import Database, Exercise, Incorrect
+from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
 from helpers.exercises.looking import look
 
@@ -79,7 +79,7 @@ COMMIT_APART = """\
 """
 
 
-async def check(pg: Database, again: Callable[..., Any]) -> None:
+async def check(pg: Place, again: Callable[..., Any]) -> None:
     """Let work lose its connection never, once, at the commit, and always; let it fail."""
     with look(pg) as connection:
         connection.execute("DROP TABLE IF EXISTS ex1_orders")

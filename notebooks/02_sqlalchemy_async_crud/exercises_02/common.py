@@ -9,12 +9,12 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
-from helpers.exercises import Database, Incorrect
+from helpers.exercises import Incorrect, Place
 from helpers.exercises.looking import begin_with, look
 
 
 @asynccontextmanager
-async def pool(pg: Database, size: int, seconds: float = 5) -> AsyncIterator[AsyncEngine]:
+async def pool(pg: Place, size: int, seconds: float = 5) -> AsyncIterator[AsyncEngine]:
     """Give a check an engine of its own with so many connections; afterwards they are closed."""
     url = pg.url
     engine = create_async_engine(url, pool_size=size, max_overflow=0, pool_timeout=seconds)
@@ -34,7 +34,7 @@ LOOKS = 250  # in vain, 0.02 s apart, until a check gives up: 5 s, and longer wh
 
 
 async def behind_lock(
-    pg: Database,
+    pg: Place,
     lock: str,
     calls: Sequence[Callable[[], Awaitable[Any]]],
     size: int,

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import event, text
 
 from exercises_02.common import pool, session_of
-from helpers.exercises import Database, Exercise, Incorrect
+from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
 from helpers.exercises.looking import look
 
@@ -46,7 +46,7 @@ LOOP = """\
 """
 
 
-async def check(pg: Database, latest: Callable[..., Any]) -> None:
+async def check(pg: Place, latest: Callable[..., Any]) -> None:
     """Ask for 1, 20 and 50 posts; count the statements and the rows.
 
     The session has deleted the second newest post, and not committed: so the ids have a gap, and

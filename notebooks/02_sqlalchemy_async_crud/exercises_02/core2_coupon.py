@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from exercises_02.common import behind_lock, pool, session_of
-from helpers.exercises import Database, Exercise, Incorrect
+from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
 from helpers.exercises.looking import end_uncommitted, look
 
@@ -51,7 +51,7 @@ LOOK_FIRST = """\
 COUPONS = {"TEN": 10, "LAST": 1, "NONE": 0}
 
 
-def prepare(pg: Database) -> None:
+def prepare(pg: Place) -> None:
     """Make the exercise's table, with a few coupons."""
     end_uncommitted(pg)
     with look(pg) as connection:
@@ -61,7 +61,7 @@ def prepare(pg: Database) -> None:
             connection.execute("INSERT INTO coupons VALUES (%s, %s)", coupon)
 
 
-async def check(pg: Database, redeem: Callable[..., Any]) -> None:
+async def check(pg: Place, redeem: Callable[..., Any]) -> None:
     """Redeem one by one; then thirty at once, all of whom read before anybody writes."""
     with look(pg) as connection:
         for code, uses in COUPONS.items():

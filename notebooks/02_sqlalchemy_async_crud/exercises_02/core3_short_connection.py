@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from exercises_02.common import pool, session_of
-from helpers.exercises import Database, Exercise, Incorrect
+from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
 from helpers.exercises.looking import end_uncommitted, look
 
@@ -51,7 +51,7 @@ IN_TRANSACTION = """SELECT count(*) FROM pg_stat_activity WHERE datname = curren
                     AND pid <> pg_backend_pid() AND state LIKE 'idle in transaction%'"""
 
 
-def prepare(pg: Database) -> None:
+def prepare(pg: Place) -> None:
     """Make the exercise's table, with twenty bills."""
     end_uncommitted(pg)
     with look(pg) as connection:
@@ -62,7 +62,7 @@ def prepare(pg: Database) -> None:
         connection.execute("INSERT INTO bills SELECT n, 100 * n FROM generate_series(1, 20) AS n")
 
 
-async def check(pg: Database, pay: Callable[..., Any]) -> None:
+async def check(pg: Place, pay: Callable[..., Any]) -> None:
     """Pay one bill; then twenty at once with one connection, all of which wait for the bank."""
     with look(pg) as connection:
         connection.execute("UPDATE bills SET receipt = NULL")

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from exercises_02.common import LOOKS, behind_lock, pool, session_of
-from helpers.exercises import Database, Exercise, Incorrect
+from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
 from helpers.exercises.looking import begin_with, end_uncommitted, look
 
@@ -97,7 +97,7 @@ PYTHONS_LOCK = changed(
 START = {number: 1000 for number in range(1, 11)}
 
 
-def prepare(pg: Database) -> None:
+def prepare(pg: Place) -> None:
     """Give ten accounts 1,000 cents each."""
     end_uncommitted(pg)
     with look(pg) as connection:
@@ -106,7 +106,7 @@ def prepare(pg: Database) -> None:
         connection.execute("INSERT INTO accounts SELECT n, 1000 FROM generate_series(1, 10) AS n")
 
 
-async def check(pg: Database, transfer: Callable[..., Any]) -> None:
+async def check(pg: Place, transfer: Callable[..., Any]) -> None:
     """Check the rules one by one; then fifty callers who overdraw, meet head-on, and mix."""
     with look(pg) as connection:
 
@@ -188,7 +188,7 @@ async def check_rules(call: Callable[..., Any], balances: Callable[[], dict[int,
             raise Incorrect(f"transfer{arguments} changed the accounts.")
 
 
-async def check_order(pg: Database, connection: Any, transfer: Callable[..., Any]) -> None:
+async def check_order(pg: Place, connection: Any, transfer: Callable[..., Any]) -> None:
     """See which of two rows a transfer locks first, in both directions and both orders on disk.
 
     Row 1 is locked. Who waits for it has locked row 2 before, or has not. The rows are read as
@@ -236,7 +236,7 @@ async def check_order(pg: Database, connection: Any, transfer: Callable[..., Any
 LOCK = "SELECT 1 FROM accounts WHERE id = {} FOR UPDATE"
 
 
-async def head_on(pg: Database, *calls: Callable[..., Any]) -> None:
+async def head_on(pg: Place, *calls: Callable[..., Any]) -> None:
     """Let two transfers meet, of which the first locks 1 first, and the second 2; say what came.
 
     Returns when another lock of PostgreSQL's lets them in one after the other.
@@ -291,7 +291,7 @@ async def head_on(pg: Database, *calls: Callable[..., Any]) -> None:
     )
 
 
-async def crowd(pg: Database, call: Callable[..., Any], transfers: list[Any]) -> list[Any]:
+async def crowd(pg: Place, call: Callable[..., Any], transfers: list[Any]) -> list[Any]:
     """Let all callers come while the rows are locked; return what they were told."""
     lock = "SELECT 1 FROM accounts ORDER BY id FOR UPDATE"
     try:

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from helpers.exercises import Database, Exercise, Incorrect
+from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
 from helpers.exercises.looking import end_uncommitted, look
 from helpers.exercises.running import running
@@ -35,7 +35,7 @@ NEW_COLUMN = changed(
 MOMENTS = ["1999-12-31 23:59:59", "2026-01-15 12:00:00", "2026-07-01 00:30:00"]
 
 
-def check(pg: Database, statements: object) -> None:
+def check(pg: Place, statements: object) -> None:
     """Run the statements on the published column in two time zones; look at the moments."""
     if isinstance(statements, str):
         statements = [statements]

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from exercises_02.common import pool
-from helpers.exercises import Database, Exercise, Incorrect
+from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
 from helpers.exercises.looking import end_uncommitted, look
 
@@ -57,7 +57,7 @@ COMMIT_ANYWAY = """\
 """
 
 
-async def check(pg: Database, for_each: Callable[..., Any]) -> None:
+async def check(pg: Place, for_each: Callable[..., Any]) -> None:
     """Let twelve pieces of work come with a pool of three; one of them fails."""
     end_uncommitted(pg)
     with look(pg) as connection:

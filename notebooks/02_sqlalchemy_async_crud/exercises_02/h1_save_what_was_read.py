@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from exercises_02.common import behind_lock, pool, session_of
-from helpers.exercises import Database, Exercise, Incorrect
+from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
 from helpers.exercises.looking import end_uncommitted, look
 
@@ -50,7 +50,7 @@ AGAIN = """\
 PAGES = "INSERT INTO pages VALUES (1, 'About us', 1), (2, 'Terms', 7)"
 
 
-def prepare(pg: Database) -> None:
+def prepare(pg: Place) -> None:
     """Make the table of pages, with two pages."""
     end_uncommitted(pg)
     with look(pg) as connection:
@@ -61,7 +61,7 @@ def prepare(pg: Database) -> None:
         connection.execute(PAGES)
 
 
-async def check(pg: Database, save: Callable[..., Any]) -> None:
+async def check(pg: Place, save: Callable[..., Any]) -> None:
     """Save in turn, with old versions too; then ten at once, all of whom read the same version."""
     with look(pg) as connection:
         connection.execute("DELETE FROM pages")

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from exercises_02.common import pool
-from helpers.exercises import Database, Exercise, Incorrect
+from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
 from helpers.exercises.looking import end_uncommitted, look
 
@@ -75,7 +75,7 @@ COPY = """\
 """
 
 
-def prepare(pg: Database) -> None:
+def prepare(pg: Place) -> None:
     """Make the table of customers, with its trigger, and two customers."""
     end_uncommitted(pg)
     with look(pg) as connection:
@@ -116,7 +116,7 @@ def listening() -> Iterator[list[str]]:
         event.remove(Engine, "before_cursor_execute", note)
 
 
-async def check(pg: Database, rename: Callable[..., Any], Customer: Any) -> None:
+async def check(pg: Place, rename: Callable[..., Any], Customer: Any) -> None:
     """Rename one who was not read before, one who was, and one who is not there."""
     names = ("id", "name", "revision")
     with look(pg) as connection, listening() as statements:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from helpers.exercises import Database, Exercise, Incorrect, NotAttempted
+from helpers.exercises import Exercise, Incorrect, NotAttempted, Place
 from helpers.exercises.cells import starter, statements
 from helpers.exercises.looking import end_uncommitted, look
 
@@ -11,7 +11,7 @@ QUERY = """SELECT id FROM queue WHERE status = 'pending' ORDER BY "createdAt" LI
 PARTIAL = "CREATE INDEX ON queue (\"createdAt\") WHERE status = 'pending'"
 
 
-def prepare(pg: Database) -> None:
+def prepare(pg: Place) -> None:
     """Copy the orders anew."""
     end_uncommitted(pg)
     with look(pg) as db:
@@ -20,7 +20,7 @@ def prepare(pg: Database) -> None:
         db.execute("VACUUM ANALYZE queue")
 
 
-def check(pg: Database) -> None:
+def check(pg: Place) -> None:
     """Look at the rows, the plan and the sizes."""
     from helpers import show
 

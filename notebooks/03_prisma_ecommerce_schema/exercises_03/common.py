@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from helpers.exercises import Database
+from helpers.exercises import Place
 from helpers.exercises.looking import begin_with
 
 
 @contextmanager
-def engine_of(pg: Database, before: Callable[[str], None], *settings: str) -> Iterator[Any]:
+def engine_of(pg: Place, before: Callable[[str], None], *settings: str) -> Iterator[Any]:
     """Give an engine of the check's own, which tells of each statement before it is sent."""
     from sqlalchemy import create_engine, event
 

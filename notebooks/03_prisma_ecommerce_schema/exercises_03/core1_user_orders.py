@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from exercises_03.common import engine_of
-from helpers.exercises import Database, Exercise, Incorrect
+from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
 from helpers.exercises.looking import look
 
@@ -37,7 +37,7 @@ OLD = """INSERT INTO "Order" ("userId", total, "createdAt") VALUES (:user, 0, '2
 OPTIONS = "    query = query.options(selectinload(Order.items).selectinload(OrderItem.product))\n"
 
 
-def check(pg: Database, get_user_orders: Callable[..., Any]) -> None:
+def check(pg: Place, get_user_orders: Callable[..., Any]) -> None:
     """Ask for many, few, three and none; read everything after the session is closed."""
     from sqlalchemy import text
     from sqlalchemy.orm import Session

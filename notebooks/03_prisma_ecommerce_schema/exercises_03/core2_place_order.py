@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from exercises_03.common import engine_of
-from helpers.exercises import Database, Exercise, Incorrect, NotAttempted
+from helpers.exercises import Exercise, Incorrect, NotAttempted, Place
 from helpers.exercises.cells import changed
 from helpers.exercises.looking import end_uncommitted, look
 from helpers.exercises.running import in_words
@@ -200,7 +200,7 @@ class Meeting:
                     self.barrier.wait(1.5)
 
 
-def check(pg: Database, place_order: Callable[..., Any], OutOfStock: type[Exception]) -> None:
+def check(pg: Place, place_order: Callable[..., Any], OutOfStock: type[Exception]) -> None:
     """One order; refused ones; two for the last piece; opposite orders; forty at once."""
     from sqlalchemy import event
 
@@ -325,7 +325,7 @@ def check_pairs(bench: Bench, meeting: Meeting) -> None:
     meeting.set(0)
 
 
-def check_plans(pg: Database, bench: Bench) -> None:
+def check_plans(pg: Place, bench: Bench) -> None:
     """Check two customers whose rows PostgreSQL finds in different orders.
 
     One plan reads an index, in the order of the ids; the other reads the table as it is stored.

@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 
-from helpers.exercises import Database, Exercise, Incorrect, NotAttempted
+from helpers.exercises import Exercise, Incorrect, NotAttempted, Place
 from helpers.exercises.looking import end_uncommitted, look
 from helpers.exercises.running import in_words
 
@@ -48,7 +48,7 @@ def answer(*statements: str) -> str:
 SOLUTION = answer(MERGE, CLEAN, QUANTITY, ONCE, PRICE, STOCK)
 
 
-def prepare(pg: Database) -> None:
+def prepare(pg: Place) -> None:
     """Make the two tables anew."""
     end_uncommitted(pg)
     with look(pg) as db:
@@ -56,7 +56,7 @@ def prepare(pg: Database) -> None:
             db.execute(statement)
 
 
-def check(pg: Database) -> None:
+def check(pg: Place) -> None:
     """Look at the rows, then try rows that must be refused and rows that must be accepted."""
     with look(pg) as db:
         made = "SELECT count(*) FROM pg_constraint WHERE contype IN ('c', 'u') AND conrelid IN "

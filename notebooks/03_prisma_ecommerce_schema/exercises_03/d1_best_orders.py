@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from helpers.exercises import Database, Exercise, Incorrect
+from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
 from helpers.exercises.looking import begin_with
 
@@ -38,7 +38,7 @@ LOOP = """\
 """
 
 
-def check(pg: Database, best_orders: Callable[..., Any], User: Any, Order: Any) -> None:
+def check(pg: Place, best_orders: Callable[..., Any], User: Any, Order: Any) -> None:
     """Compare with the database, with one user without orders and two equal totals."""
     from sqlalchemy import create_engine, event
     from sqlalchemy.orm import Session

@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 
-from helpers.exercises import Database, Exercise, Incorrect, NotAttempted
+from helpers.exercises import Exercise, Incorrect, NotAttempted, Place
 from helpers.exercises.cells import statements
 from helpers.exercises.looking import end_uncommitted, look
 from helpers.exercises.running import in_words
@@ -55,7 +55,7 @@ NULL = "ALTER TABLE goods ALTER supplier_id DROP NOT NULL"
 SUPPLIER = action("goods", "supplier_id", "supplier", "SET NULL")
 
 
-def prepare(pg: Database) -> None:
+def prepare(pg: Place) -> None:
     """Make the five tables anew."""
     end_uncommitted(pg)
     with look(pg) as db:
@@ -66,7 +66,7 @@ def prepare(pg: Database) -> None:
             db.execute(f"INSERT INTO {table} VALUES {values}")
 
 
-def check(pg: Database) -> None:
+def check(pg: Place) -> None:
     """Try each deletion and each unknown reference; everything is taken back."""
     deletions: list[tuple[str, str, dict[str, Any] | None]] = [
         ("basket 1", "basket WHERE id = 1", {"basket": [(2,)], "basket_line": [(3, 2, 2)]}),

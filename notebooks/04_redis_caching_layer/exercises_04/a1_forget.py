@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from exercises_04.common import counted
-from helpers.exercises import Database, Exercise, Incorrect
+from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
 
 STARTER = '''
@@ -43,7 +43,7 @@ KEYS = """\
 """
 
 
-async def check(rd: Database, forget: Callable[..., Any]) -> None:
+async def check(rd: Place, forget: Callable[..., Any]) -> None:
     """Forget 2,300 of 2,400 keys and count the commands; then nothing, and a few."""
     with rd.connect() as redis:
         redis.mset({f"ex1:product:{n}": n for n in range(2_300)})

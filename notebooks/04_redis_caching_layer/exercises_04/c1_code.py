@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from exercises_04.common import counted
-from helpers.exercises import Database, Exercise, Incorrect
+from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
 
 STARTER = '''
@@ -29,7 +29,7 @@ SOLUTION = STARTER.replace(
 )
 
 
-async def check(rd: Database, put: Callable[..., Any]) -> None:
+async def check(rd: Place, put: Callable[..., Any]) -> None:
     """Put two fields with different limits, then one again; count the transactions."""
     key = "session:ex1"
     with rd.connect() as redis:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from exercises_04.common import Source
-from helpers.exercises import Database, Exercise, Incorrect
+from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
 
 STARTER = '''
@@ -32,7 +32,7 @@ BODY = """\
 SOLUTION = STARTER.replace("    return ...\n", BODY)
 
 
-async def check(rd: Database, read_through: Callable[..., Any]) -> None:
+async def check(rd: Place, read_through: Callable[..., Any]) -> None:
     """Read values of every kind twice: the second must come from Redis, and have its TTL."""
     with rd.connect() as redis:
         for value in [["a", 1], {"price": "1.99"}, "text", 0, "", [], False, None]:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from helpers.exercises import Database, Exercise, Incorrect
+from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
 
 STARTER = '''
@@ -57,7 +57,7 @@ KEEPS = """\
 """
 
 
-async def check(rd: Database, wait: Callable[..., Any]) -> None:
+async def check(rd: Place, wait: Callable[..., Any]) -> None:
     """Thirty at once for a limit of ten; the wait that is told; a window that slides."""
     from helpers.exercises import NotAttempted
 

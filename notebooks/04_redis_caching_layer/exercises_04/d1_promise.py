@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from exercises_04.common import ended
-from helpers.exercises import Database, Exercise, Incorrect
+from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
 
 STARTER = '''
@@ -118,7 +118,7 @@ class Shelf:
             await asyncio.sleep(0.005)
 
 
-async def check(rd: Database, get: Callable[..., Any], invalidate: Callable[..., Any]) -> None:
+async def check(rd: Place, get: Callable[..., Any], invalidate: Callable[..., Any]) -> None:
     """Check work, changes and age, each by itself; then 200 callers and 30 changes at once."""
     key = f"ex1:{secrets.token_hex(4)}"
     shelf = Shelf()
@@ -201,7 +201,7 @@ async def check_change(
 
 
 async def check_overtaken(
-    rd: Database, shelf: Shelf, ask: Callable[..., Any], key: str, invalidate: Callable[..., Any]
+    rd: Place, shelf: Shelf, ask: Callable[..., Any], key: str, invalidate: Callable[..., Any]
 ) -> None:
     """Let a load end while a newer one runs: it must not store, nor end the newer one's flight."""
     await invalidate(key)
@@ -338,7 +338,7 @@ async def check_invalidation(
 
 
 async def check_age(
-    rd: Database, shelf: Shelf, ask: Callable[..., Any], key: str, invalidate: Callable[..., Any]
+    rd: Place, shelf: Shelf, ask: Callable[..., Any], key: str, invalidate: Callable[..., Any]
 ) -> None:
     """Let a load take half a second: the value's time counts from the load's beginning."""
     await invalidate(key)

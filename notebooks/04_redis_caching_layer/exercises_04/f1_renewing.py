@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from helpers.exercises import Database, Exercise, Incorrect
+from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
 
 STARTER = '''
@@ -33,7 +33,7 @@ BODY = """\
 SOLUTION = "\nimport json\nimport time\n\n" + STARTER.replace("    return ...\n", BODY)
 
 
-async def check(rd: Database, renewing: Callable[..., Any]) -> None:
+async def check(rd: Place, renewing: Callable[..., Any]) -> None:
     """A miss; far from the end; near the end; half way between, counted against the formula."""
     key, loads = "ex1:key", 0
 

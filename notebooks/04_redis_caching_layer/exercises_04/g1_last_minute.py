@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-from helpers.exercises import Database, Exercise, Incorrect, NotAttempted
+from helpers.exercises import Exercise, Incorrect, NotAttempted, Place
 from helpers.exercises.cells import changed
 
 STARTER = '''
@@ -29,7 +29,7 @@ SOLUTION = STARTER.replace(
 )
 
 
-def check(rd: Database, hit_ratio: Callable[..., Any]) -> None:
+def check(rd: Place, hit_ratio: Callable[..., Any]) -> None:
     """Look up what is there and what is not, and read INFO in between."""
     with rd.connect() as redis:
         redis.set("ex1:there", 1)

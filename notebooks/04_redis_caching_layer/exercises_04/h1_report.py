@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from helpers.exercises import Database, Exercise, Incorrect, NotAttempted
+from helpers.exercises import Exercise, Incorrect, NotAttempted, Place
 from helpers.exercises.cells import changed
 
 STARTER = '''
@@ -39,7 +39,7 @@ LINES = """\
 SOLUTION = changed(STARTER, "    return nil  -- your lines go here\n", LINES)
 
 
-async def check(rd: Database, take: Callable[..., Any]) -> None:
+async def check(rd: Place, take: Callable[..., Any]) -> None:
     """A crowd, the wait that is told, a caller who asks all the time, a long rest, a large cost."""
     key = "ex1:key"
     with rd.connect() as redis:

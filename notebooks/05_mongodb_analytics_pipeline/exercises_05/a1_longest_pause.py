@@ -9,7 +9,7 @@ from typing import Any
 
 from exercises_05.common import DAY, Rows, at, chance, run_on, same_fields
 from helpers import shop
-from helpers.exercises import Database, Exercise, Incorrect
+from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
 
 STARTER = """
@@ -66,7 +66,7 @@ def true_pauses(rows: Rows) -> dict[int, int]:
     return found
 
 
-def check(mg: Database, pauses: Any) -> None:
+def check(mg: Place, pauses: Any) -> None:
     """Compare with a loop: borders of minutes, single events, ties, chance, the section's."""
     noon = shop.OPENING + DAY / 2
     borders = [at(1, noon + timedelta(seconds=s)) for s in (59, 61, 180)]  # 2 s and 119 s

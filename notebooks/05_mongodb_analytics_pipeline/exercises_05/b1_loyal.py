@@ -8,7 +8,7 @@ from typing import Any
 
 from exercises_05.common import DAY, WEEK, Rows, at, chance, run_on, same_fields
 from helpers import shop
-from helpers.exercises import Database, Exercise, Incorrect
+from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
 
 STARTER = """
@@ -72,7 +72,7 @@ def true_loyal(rows: Rows) -> Rows:
     ]
 
 
-def check(mg: Database, loyal: Any) -> None:
+def check(mg: Place, loyal: Any) -> None:
     """Compare with a loop: Sundays, nobody returned, busy customers, chance, the section's."""
     noon = shop.OPENING + DAY / 2
     sunday = [at(1, noon + 6 * DAY), at(1, noon + 7 * DAY), at(2, noon + 13 * DAY)]

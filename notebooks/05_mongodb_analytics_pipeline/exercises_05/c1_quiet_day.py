@@ -7,7 +7,7 @@ from typing import Any
 
 from exercises_05.common import Rows, at, chance, event, mixed, run_on, same_fields
 from helpers import shop
-from helpers.exercises import Database, Exercise, Incorrect
+from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
 
 STARTER = """
@@ -72,7 +72,7 @@ def true_page(rows: Rows) -> dict[str, Any]:
     return {"visitors": len({row["userId"] for row in rows}), "revenue": revenue, "best": best}
 
 
-def check(mg: Database, page: Any) -> None:
+def check(mg: Place, page: Any) -> None:
     """Compare with a loop: chance, ties, no purchases, no events, the section's."""
     views = [event(user, "page_view") | {"productId": 3} for user in (1, 1, 2)]
     products = (9, 4, 9, 4, 7)

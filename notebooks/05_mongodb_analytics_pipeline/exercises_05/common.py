@@ -10,7 +10,7 @@ from typing import Any
 from pymongo.errors import OperationFailure
 
 from helpers import shop
-from helpers.exercises import Database, Incorrect, NotAttempted
+from helpers.exercises import Incorrect, NotAttempted, Place
 from helpers.exercises.running import running
 
 DAY, WEEK = timedelta(days=1), timedelta(weeks=1)
@@ -43,7 +43,7 @@ Rows = list[dict[str, Any]]
 KINDS = ("page_view", "click", "purchase")
 
 
-def run_on(mg: Database, name: str, pipeline: Any, sets: Sequence[Rows]) -> Iterator[Any]:
+def run_on(mg: Place, name: str, pipeline: Any, sets: Sequence[Rows]) -> Iterator[Any]:
     """Yield (results, events): of each set, in a collection, then of the lesson's events."""
     with mg.connect(tzinfo=UTC) as client:
         db = client.get_default_database()

@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import Any
 
 from exercises_05.common import Rows, event, mixed, run_on, same_fields
-from helpers.exercises import Database, Exercise, Incorrect
+from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
 
 STARTER = """
@@ -37,7 +37,7 @@ def true_spenders(rows: Rows) -> Rows:
     return [{"userId": u, "purchases": len(spent[u]), "spent": sum(spent[u])} for u in best]
 
 
-def check(mg: Database, spenders: Any) -> None:
+def check(mg: Place, spenders: Any) -> None:
     """Compare with a loop: on the shop's events, and on others with ties and few buyers."""
     ties = [event(user, "purchase", 500) for user in (9, 3, 14, 1, 12, 5, 7, 2, 11, 4, 6, 13)]
     few = [event(1, "page_view"), event(2, "purchase", 100), event(3, "click")]

@@ -8,7 +8,7 @@ from typing import Any
 
 from exercises_05.common import KINDS, Rows, event, mixed, run_on, same_fields
 from helpers import shop
-from helpers.exercises import Database, Exercise, Incorrect
+from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
 
 STARTER = """
@@ -92,7 +92,7 @@ def true_fair(rows: Rows) -> Rows:
     return [{"userId": user, "score": score[user]} for user in best]
 
 
-def check(mg: Database, fair: Any) -> None:
+def check(mg: Place, fair: Any) -> None:
     """Compare with a loop: on customers chosen to be told apart, on chance and on the shop."""
     robot = [event(1, "page_view") for _ in range(200)]
     buyer = [event(2, "purchase", 100) for _ in range(30)]

@@ -9,7 +9,7 @@ from typing import Any
 
 from exercises_05.common import KINDS, Rows
 from helpers import shop
-from helpers.exercises import Database, Exercise, Incorrect, NotAttempted
+from helpers.exercises import Exercise, Incorrect, NotAttempted, Place
 from helpers.exercises.cells import changed
 
 STARTER = '''
@@ -132,7 +132,7 @@ def compare_day(shop_: Shop, day: datetime, when: str) -> None:
         )
 
 
-def check(mg: Database, rebuild: Callable[[date], Any]) -> None:
+def check(mg: Place, rebuild: Callable[[date], Any]) -> None:
     """Play a shop: late, changed and deleted events, other days, notes, midnights."""
     with mg.connect(tzinfo=UTC) as client:
         db = client.get_default_database()

@@ -8,7 +8,7 @@ from typing import Any
 
 from exercises_05.common import chance
 from helpers import shop
-from helpers.exercises import Database, Exercise, Incorrect, NotAttempted
+from helpers.exercises import Exercise, Incorrect, NotAttempted, Place
 from helpers.exercises.cells import changed
 
 STARTER = """
@@ -29,7 +29,7 @@ def indexed(*keys: str) -> str:
 SOLUTION = indexed('("userId", 1), ("eventType", 1), ("timestamp", -1)')
 
 
-def prepare(mg: Database) -> None:
+def prepare(mg: Place) -> None:
     """Make the collection anew, with a few events and no index."""
     with mg.connect() as client:
         events = client.get_default_database()["ex1_events"]
@@ -37,7 +37,7 @@ def prepare(mg: Database) -> None:
         events.insert_many(chance(7, 50, 9, 3))
 
 
-def check(mg: Database) -> None:
+def check(mg: Place) -> None:
     """Look at the fields of the index, and at their order."""
     with mg.connect() as client:
         known = client.get_default_database()["ex1_events"].index_information()

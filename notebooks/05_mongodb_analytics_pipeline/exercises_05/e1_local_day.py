@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from exercises_05.common import DAY, Rows, at, chance, run_on, same_fields
-from helpers.exercises import Database, Exercise, Incorrect
+from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
 
 STARTER = '''
@@ -43,7 +43,7 @@ def true_revenue(rows: Rows, zone: str) -> Rows:
     return [{"day": day, "cents": cents[day]} for day in sorted(cents)]
 
 
-def check(mg: Database, revenue: Callable[[str], Any]) -> None:
+def check(mg: Place, revenue: Callable[[str], Any]) -> None:
     """Compare with Python's zones: both changes of the clocks, half hours, the far side."""
     autumn = datetime(2025, 10, 25, 20, 30, tzinfo=UTC)
     hours = [at(1, autumn + n * DAY / 24, "purchase", value=2**n) for n in range(32)]

@@ -10,7 +10,7 @@ from typing import Any
 from pymongo.errors import OperationFailure
 
 from exercises_05.common import KINDS, event
-from helpers.exercises import Database, Exercise, Incorrect, NotAttempted
+from helpers.exercises import Exercise, Incorrect, NotAttempted, Place
 from helpers.exercises.cells import changed
 
 Change = dict[str, Any]
@@ -120,7 +120,7 @@ class Live:
             raise Incorrect(f"{when}, the purchases are worth {true} cents; `cents` is {cents!r}.")
 
 
-def check(mg: Database, keep: Callable[[Change], Any]) -> None:
+def check(mg: Place, keep: Callable[[Change], Any]) -> None:
     """Play a shop, one kind of change at a time, then by chance; end the program in between."""
     with mg.connect(tzinfo=UTC) as client:
         db = client.get_default_database()

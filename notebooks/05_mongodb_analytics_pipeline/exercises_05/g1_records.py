@@ -8,7 +8,7 @@ from typing import Any
 
 from pymongo.errors import OperationFailure
 
-from helpers.exercises import Database, Exercise, Incorrect
+from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
 from helpers.exercises.running import running
 
@@ -35,7 +35,7 @@ def merged_with(action: str) -> str:
     return changed(SOLUTION, '[{"$set": record}]', f'"{action}"')
 
 
-def check(mg: Database, write: Any) -> None:
+def check(mg: Place, write: Any) -> None:
     """Days by chance, and before them one for each mistake, against a dict."""
     if not isinstance(write, dict) or len(write) != 1:
         raise Incorrect("`write` should be one stage: a dict with one key.")

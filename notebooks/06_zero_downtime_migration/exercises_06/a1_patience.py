@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from exercises_06.common import Attempt
-from helpers.exercises import Database, Exercise, Incorrect, NotAttempted
+from helpers.exercises import Exercise, Incorrect, NotAttempted, Place
 from helpers.exercises.cells import changed
 from helpers.exercises.looking import look
 
@@ -42,7 +42,7 @@ TOO_LONG = 1.0  # seconds in the queue at its shortest turn, which not every tur
 FULL = "DO $$ BEGIN RAISE EXCEPTION 'no space left' USING ERRCODE = 'disk_full'; END $$"
 
 
-def check(pg: Database, patiently: Callable[..., object]) -> None:
+def check(pg: Place, patiently: Callable[..., object]) -> None:
     """Hold a lock until the function has given up some times; then it must succeed, slowly."""
     sql = "ALTER TABLE ex1_users ADD COLUMN note text DEFAULT ex1_slow()"
     with look(pg) as observer, pg.connect() as holder:
@@ -129,7 +129,7 @@ def _watch(observer: Any, attempt: Attempt, sql: str) -> None:
         time.sleep(0.005)
 
 
-def _attempted(pg: Database, patiently: Callable[..., object]) -> bool:
+def _attempted(pg: Place, patiently: Callable[..., object]) -> bool:
     """Whether the function sends its statement at all, when nobody holds a lock."""
     with look(pg) as connection, pg.connect(autocommit=True) as work:
         patiently(work, "CREATE TABLE ex1_attempted ()")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from helpers.exercises import Database, Exercise, Incorrect, NotAttempted
+from helpers.exercises import Exercise, Incorrect, NotAttempted, Place
 from helpers.exercises.cells import changed, starter, statements
 from helpers.exercises.looking import end_uncommitted, look
 from helpers.exercises.running import running
@@ -71,7 +71,7 @@ UNCHANGED = (  # it may fill mobile, and need not
 )
 
 
-def prepare(pg: Database) -> None:
+def prepare(pg: Place) -> None:
     """Make the table without a trigger."""
     end_uncommitted(pg)
     with look(pg) as connection:
@@ -84,7 +84,7 @@ def prepare(pg: Database) -> None:
         connection.execute("INSERT INTO ex1_users (phone) VALUES ('555 1'), ('555 2'), ('555 3')")
 
 
-def check(pg: Database) -> None:
+def check(pg: Place) -> None:
     """Write as both versions do, look at both columns, and take everything back."""
     with look(pg) as connection:
         triggers = connection.execute(

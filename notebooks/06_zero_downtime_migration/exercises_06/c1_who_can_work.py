@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-from helpers.exercises import Database, Exercise, Incorrect, NotAttempted
+from helpers.exercises import Exercise, Incorrect, NotAttempted, Place
 from helpers.exercises.looking import look
 
 OPERATIONS = {
@@ -38,7 +38,7 @@ def answer(*who: str) -> str:
     return cell
 
 
-def check(pg: Database, who: dict[str, Any]) -> None:
+def check(pg: Place, who: dict[str, Any]) -> None:
     """Run each operation in a transaction, and ask for the locks of a reader and a writer."""
     if any(value is ... for value in who.values()):
         raise NotAttempted("Write your answers in place of the `...`, all four.")

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from helpers.exercises import Database, Incorrect
+from helpers.exercises import Incorrect, Place
 
 
 class Attempt:
@@ -23,7 +23,7 @@ class Attempt:
     ended: whether the function had ended by itself at the end of the block.
     """
 
-    def __init__(self, pg: Database, function: Callable[..., object], *arguments: object) -> None:
+    def __init__(self, pg: Place, function: Callable[..., object], *arguments: object) -> None:
         self.raised: list[Exception] = []
         self.runs: list[tuple[str, float, float]] = []
         self.stopped = threading.Event()

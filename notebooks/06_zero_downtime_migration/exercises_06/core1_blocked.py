@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from helpers import sessions
-from helpers.exercises import Database, Exercise, Incorrect
+from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.looking import look
 from helpers.exercises.running import running
 
@@ -19,7 +19,7 @@ def answer(sql: str) -> str:
     return STARTER.replace('...  # """SELECT ..."""', f'"""{sql}"""')
 
 
-def check(pg: Database, query: str) -> None:
+def check(pg: Place, query: str) -> None:
     """Let two idle readers block a change, and that a reader and a writer; one holds a row, too.
 
     Beside them somebody loads a file: that session is active and waits, but only for its client.

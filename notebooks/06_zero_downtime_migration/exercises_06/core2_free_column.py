@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-from helpers.exercises import Database, Exercise, Incorrect, NotAttempted
+from helpers.exercises import Exercise, Incorrect, NotAttempted, Place
 from helpers.exercises.looking import end_uncommitted, look
 from helpers.exercises.running import running
 
@@ -33,7 +33,7 @@ def answer(*statements: str) -> str:
     return STARTER.replace('# Your statements go here, each as connection.execute("...")', lines)
 
 
-def prepare(pg: Database) -> None:
+def prepare(pg: Place) -> None:
     """Make the table, and note which file it is in and which transaction wrote its rows."""
     end_uncommitted(pg)
     with look(pg) as connection:
@@ -49,7 +49,7 @@ def prepare(pg: Database) -> None:
         connection.execute(f"CREATE TABLE ex2_before AS {WRITTEN}")
 
 
-def check(pg: Database) -> None:
+def check(pg: Place) -> None:
     """Look at the column, at old rows, at a new one, and whether anything was written."""
     with look(pg) as connection:
         column = connection.execute("""

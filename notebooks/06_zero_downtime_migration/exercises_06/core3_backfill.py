@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 
 from exercises_06.common import filled_in_small_commits, note_updates
-from helpers.exercises import Database, Exercise, Incorrect, NotAttempted
+from helpers.exercises import Exercise, Incorrect, NotAttempted, Place
 from helpers.exercises.cells import changed
 from helpers.exercises.looking import end_uncommitted, look
 
@@ -38,7 +38,7 @@ SOLUTION = STARTER.replace("    ...\n", FUNCTION.lstrip("\n"))
 NOTED = uuid.UUID("6ba7b810-9dad-41d1-80b4-00c04fd430c8")
 
 
-def prepare(pg: Database) -> None:
+def prepare(pg: Place) -> None:
     """Make a table in the middle of a backfill: gaps in the ids, and some rows filled."""
     end_uncommitted(pg)
     with look(pg) as connection:
@@ -66,7 +66,7 @@ def _half_filled(connection: psycopg.Connection[Any]) -> None:
     note_updates(connection, "ex3_users")
 
 
-def check(pg: Database, backfill: Callable[..., object]) -> None:
+def check(pg: Place, backfill: Callable[..., object]) -> None:
     """Run the function on a half-filled table, and look at how many rows each commit wrote."""
     end_uncommitted(pg)
     with look(pg) as connection:

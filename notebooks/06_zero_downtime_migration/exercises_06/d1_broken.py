@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from helpers.exercises import Database, Exercise, Incorrect
+from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.looking import look
 from helpers.exercises.running import running
 
@@ -28,7 +28,7 @@ def answer(sql: str) -> str:
     return STARTER.replace('...  # """SELECT ..."""', f'"""{sql}"""')
 
 
-def check(pg: Database, query: str) -> None:
+def check(pg: Place, query: str) -> None:
     """Leave invalid indexes of several kinds behind, and run the query."""
     with look(pg) as connection, _other_schema(connection) as elsewhere:
         connection.execute("DROP TABLE IF EXISTS ex1_users, ex1_orders")

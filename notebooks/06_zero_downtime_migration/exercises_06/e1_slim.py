@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from helpers.exercises import Database, Exercise, Incorrect, NotAttempted
+from helpers.exercises import Exercise, Incorrect, NotAttempted, Place
 from helpers.exercises.cells import STATEMENTS, changed, starter, statements
 from helpers.exercises.looking import end_uncommitted, look
 
@@ -18,7 +18,7 @@ SOLUTION = START.replace(STATEMENTS, BATCHES.strip("\n"))
 SIZE = "SELECT pg_relation_filenode('ex1_users'), pg_relation_size('ex1_users')"
 
 
-def prepare(pg: Database) -> None:
+def prepare(pg: Place) -> None:
     """Make the table, and note its file and size."""
     end_uncommitted(pg)
     with look(pg) as connection:
@@ -34,7 +34,7 @@ def prepare(pg: Database) -> None:
         connection.execute(f"CREATE TABLE ex1_before AS {SIZE}")
 
 
-def check(pg: Database) -> None:
+def check(pg: Place) -> None:
     """Look at the rows, the file, its size and the vacuums."""
     with look(pg) as connection:
         rows, filled = connection.execute(

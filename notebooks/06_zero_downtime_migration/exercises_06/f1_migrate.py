@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from helpers.exercises import Database, Exercise, Incorrect, NotAttempted
+from helpers.exercises import Exercise, Incorrect, NotAttempted, Place
 from helpers.exercises.cells import changed, of_the_lesson
 from helpers.exercises.looking import end_uncommitted, look
 
@@ -78,7 +78,7 @@ EXPECTED = """
 """  # noqa: E501
 
 
-def prepare(pg: Database) -> None:
+def prepare(pg: Place) -> None:
     """Make the table with its three pairs."""
     end_uncommitted(pg)
     with look(pg) as connection:
@@ -104,7 +104,7 @@ def prepare(pg: Database) -> None:
         connection.execute("ANALYZE ex1_users")
 
 
-def _end_import(pg: Database, importing: Any, migrated: threading.Event) -> None:
+def _end_import(pg: Place, importing: Any, migrated: threading.Event) -> None:
     """Commit when a session has waited for the import for 1.5 s, or the migration is over."""
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
     deadline = time.monotonic() + 10
@@ -117,7 +117,7 @@ def _end_import(pg: Database, importing: Any, migrated: threading.Event) -> None
         importing.commit()
 
 
-def check(pg: Database, migrate: Callable[..., object]) -> None:
+def check(pg: Place, migrate: Callable[..., object]) -> None:
     """Migrate under traffic and beside an open import; look at what both sides got."""
     prepare(pg)
     traffic = of_the_lesson("06", "traffic")
@@ -175,7 +175,7 @@ def check(pg: Database, migrate: Callable[..., object]) -> None:
         _judge_addresses(pg, connection, refused)
 
 
-def _judge_addresses(pg: Database, connection: psycopg.Connection[Any], refused: bool) -> None:
+def _judge_addresses(pg: Place, connection: psycopg.Connection[Any], refused: bool) -> None:
     """Add addresses that are there in another case, a new one, and two at the same moment."""
     if not refused:
         invalid = connection.execute(

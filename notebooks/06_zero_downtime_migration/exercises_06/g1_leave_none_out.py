@@ -8,7 +8,7 @@ from textwrap import indent
 from typing import Any
 
 from exercises_06.common import Attempt, filled_in_small_commits, note_updates
-from helpers.exercises import Database, Exercise, Incorrect, NotAttempted
+from helpers.exercises import Exercise, Incorrect, NotAttempted, Place
 from helpers.exercises.cells import changed
 from helpers.exercises.looking import end_uncommitted, look
 
@@ -49,7 +49,7 @@ BEHIND = "SELECT %s = ANY (pg_blocking_pids(%s))"
 FREE = "SELECT count(*) FROM ex1_users WHERE plan IS NULL AND id <> ALL (%s)"
 
 
-def prepare(pg: Database) -> None:
+def prepare(pg: Place) -> None:
     """Make the table, with no plan in it."""
     end_uncommitted(pg)
     with look(pg) as connection:
@@ -64,7 +64,7 @@ def prepare(pg: Database) -> None:
         note_updates(connection, "ex1_users")
 
 
-def check(pg: Database, backfill: Callable[..., object]) -> None:
+def check(pg: Place, backfill: Callable[..., object]) -> None:
     """Hold two rows until the others are filled; then everything must get filled."""
     prepare(pg)
     with look(pg) as observer, pg.connect() as holder:

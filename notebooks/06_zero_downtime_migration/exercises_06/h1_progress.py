@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 
 from helpers import sessions
-from helpers.exercises import Database, Exercise, Incorrect
+from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.looking import look
 from helpers.exercises.running import running
 
@@ -46,7 +46,7 @@ def _comes(connection: Any, sql: str, parameter: object, answer: object, seconds
 
 
 @contextmanager
-def _vacuum_elsewhere(pg: Database, connection: psycopg.Connection[Any]) -> Iterator[int]:
+def _vacuum_elsewhere(pg: Place, connection: psycopg.Connection[Any]) -> Iterator[int]:
     """Let a VACUUM be at work in the database postgres; give its pid, or 0 where that cannot be."""
 
     def connect(**options: Any) -> Any:
@@ -69,7 +69,7 @@ def _vacuum_elsewhere(pg: Database, connection: psycopg.Connection[Any]) -> Iter
         yield pid if _comes(connection, AT_WORK, pid, True, 3) else 0
 
 
-def check(pg: Database, query: str) -> None:
+def check(pg: Place, query: str) -> None:
     """Stop a VACUUM in the middle of a table, beside one who only looks like it; run the query.
 
     Another VACUUM is at work, in another database.

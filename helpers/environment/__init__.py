@@ -1,0 +1,1 @@
+"""What is made before anything can be installed. Standard library, and Python 3.8's syntax."""
