@@ -37,7 +37,7 @@ def test_the_engine_is_decided_once(undecided: pytest.MonkeyPatch) -> None:
 
 def test_a_wrong_engine_is_not_kept(undecided: pytest.MonkeyPatch) -> None:
     undecided.setenv("LAB_ENGINE", "dokcer")
-    with pytest.raises(LabError, match="LAB_ENGINE is 'dokcer'. Choose one of: auto, embedded"):
+    with pytest.raises(LabError, match=r"LAB_ENGINE is 'dokcer'\. Choose one of: auto, embedded"):
         choose.engine()
     undecided.setenv("LAB_ENGINE", "embedded")
     assert choose.engine() == "embedded"
