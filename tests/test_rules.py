@@ -51,10 +51,10 @@ def texts() -> Iterator[str]:
     for path in FILES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
-                parts = (
+                fixed = (
                     part.value if isinstance(part, ast.Constant) else "…" for part in node.values
                 )
-                yield "".join(map(str, parts))
+                yield "".join(map(str, fixed))
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 yield node.value
 

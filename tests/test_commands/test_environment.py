@@ -306,11 +306,11 @@ def test_changed_requirements(course: Course) -> None:
     """A changed requirements.txt is installed by the next command, an unchanged one is not."""
     course.build()
     assert course.build() == ""
-    assert not course.has("filelock")
+    assert not course.has("prettytable")
     with (course.root / "requirements.txt").open("a") as file:
-        file.write(of_the_requirements("filelock"))
+        file.write(of_the_requirements("prettytable"))
     assert "Preparing the environment" in course.build()
-    assert course.has("filelock")
+    assert course.has("prettytable")
 
 
 def test_a_moved_course(course: Course) -> None:
@@ -396,7 +396,7 @@ def test_what_python_compiles_is_kept(course: Course) -> None:
     """Also where an image says otherwise: or every process would compile every package anew."""
     course.env["PYTHONDONTWRITEBYTECODE"] = "1"
     course.build()
-    assert list(course.root.glob("helpers/__pycache__/cli.*.pyc"))
+    assert list(course.root.glob("helpers/commands/__pycache__/verbs.*.pyc"))
 
 
 @pytest.mark.parametrize("lesson", node.projects())

@@ -110,7 +110,7 @@ def mongo(context: Path) -> None:
     env = {**os.environ, "PATH": f"{node / 'bin'}:{os.environ['PATH']}"}
     run(node / "bin" / "node", npm, "install", *options, MONGOSH, env=env)
     shutil.rmtree(node / "lib")
-    shutil.copy(ROOT / "helpers" / "engines" / "mongodb_user.py", context)
+    shutil.copy(ROOT / "helpers" / "kinds" / "mongodb_user.py", context)
     run("chmod", "-R", "a+rX", node, context / "python")
 
 
