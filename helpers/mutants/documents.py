@@ -1,0 +1,159 @@
+"""MongoDB's documents as Python literals, and Redis commands that are given as words.
+
+What any list, dict, call or keyword argument can lose (a stage, a key, an index key, `ex=`, a
+command) `python` leaves out already; here is what needs the words' meaning.
+(Stages and operators: https://www.mongodb.com/docs/manual/reference/operator/aggregation/)
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from helpers.mutants.change import Cell, Change, of_sequence
+from helpers.mutants.expressions import entries
+
+EXCHANGED = {
+    "$lt": ["$lte", "$gt"],
+    "$lte": ["$lt", "$gte"],
+    "$gt": ["$gte", "$lt"],
+    "$gte": ["$gt", "$lte"],
+    "$eq": ["$ne"],
+    "$ne": ["$eq"],
+    "$in": ["$nin"],
+    "$nin": ["$in"],
+    "$and": ["$or"],
+    "$or": ["$and"],
+    "$sum": ["$avg"],
+    "$avg": ["$sum"],
+    "$first": ["$last"],
+    "$last": ["$first"],
+    "$max": ["$min"],
+    "$min": ["$max"],
+    "$addToSet": ["$push"],
+    "$push": ["$addToSet"],
+    "$add": ["$subtract"],
+    "$subtract": ["$add"],
+    "$multiply": ["$divide"],
+    "$divide": ["$multiply"],
+    "$floor": ["$ceil"],
+    "$ceil": ["$floor"],
+    "$inc": ["$set"],
+    "$set": ["$setOnInsert"],
+    "$setOnInsert": ["$set"],
+    "$limit": ["$skip"],
+    "$rank": ["$denseRank"],
+    "$denseRank": ["$rank"],
+}
+VALUES = {
+    "merge": ["replace"],
+    "replace": ["merge"],
+    "keepExisting": ["replace"],
+    "insert": ["discard"],
+    "discard": ["insert"],
+}
+SORTS = {"$sort", "sortBy", "$orderby"}
+# An option of a Redis command and how many values follow it.
+# https://redis.io/docs/latest/commands/set/
+OPTIONS = {
+    **{"NX": 0, "XX": 0, "KEEPTTL": 0, "GET": 0, "GT": 0, "LT": 0, "CH": 0, "WITHSCORES": 0},
+    **{"EX": 1, "PX": 1, "EXAT": 1, "PXAT": 1, "COUNT": 1, "MATCH": 1, "LIMIT": 2, "MAXLEN": 1},
+}
+
+
+def changes(cell: Cell) -> Iterator[Change]:
+    """Yield the changes of a cell's documents and commands."""
+    for node in cell.nodes:
+        if isinstance(node, ast.Dict):
+            yield from _document(cell, node)
+        elif isinstance(node, ast.List):
+            yield from _pipeline(cell, node)
+        elif isinstance(node, ast.Tuple):
+            yield from _index_key(cell, node)
+        elif isinstance(node, ast.Call):
+            yield from _command(cell, node)
+            yield from _sort_call(cell, node)
+        elif isinstance(node, ast.keyword):
+            yield from _flag(cell, node.value, f"{node.arg} flipped")
+
+
+def _string(node: ast.AST | None) -> str:
+    """Return a string constant's value; "" for anything else."""
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+
+
+def _direction(node: ast.AST) -> str:
+    """Return the opposite of a sort direction, 1 or -1; "" for anything else."""
+    if isinstance(node, ast.Constant) and node.value == 1 and node.value is not True:
+        return "-1"
+    minus = isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub)
+    return "1" if isinstance(node, ast.UnaryOp) and minus and _direction(node.operand) else ""
+
+
+def _document(cell: Cell, node: ast.Dict) -> Iterator[Change]:
+    """Yield a document without a key, with another operator, another option, another order."""
+    spans = entries(cell, node)
+    is_document = any(_string(key).startswith("$") for key in node.keys)
+    for index in range(len(spans) if len(spans) > 1 else 0):
+        yield Change("key left out", *of_sequence(spans, index), "")
+    for key, value in zip(node.keys, node.values, strict=True):
+        name = _string(key)
+        if key:
+            for other in EXCHANGED.get(name, []):
+                yield Change("operator exchanged", *cell.span(key), f'"{other}"')
+        for other in VALUES.get(_string(value), []) if name.startswith("when") else []:
+            yield Change("option exchanged", *cell.span(value), f'"{other}"')
+        if name in SORTS and isinstance(value, ast.Dict):
+            for direction in value.values:
+                yield from _turned(cell, direction)
+        yield from _flag(cell, value, f"{name} flipped")
+    if is_document and len(spans) == 1:
+        yield Change("key left out", *spans[0], "")
+
+
+def _flag(cell: Cell, node: ast.expr, operator: str) -> Iterator[Change]:
+    if isinstance(node, ast.Constant) and isinstance(node.value, bool):
+        yield Change(operator, *cell.span(node), repr(not node.value))
+
+
+def _turned(cell: Cell, node: ast.expr) -> Iterator[Change]:
+    if other := _direction(node):
+        yield Change("sort direction turned", *cell.span(node), other)
+
+
+def _pipeline(cell: Cell, node: ast.List) -> Iterator[Change]:
+    """Yield a pipeline without a stage, and with two neighbours swapped."""
+    stages = [n for n in node.elts if isinstance(n, ast.Dict)]
+    if not any(len(s.keys) == 1 and _string(s.keys[0]).startswith("$") for s in stages):
+        return
+    spans = [cell.span(item) for item in node.elts]
+    for index in range(len(spans)):
+        yield Change("stage left out", *of_sequence(spans, index), "")
+    for (start, stop), (begin, end) in zip(spans, spans[1:], strict=False):
+        source = cell.source
+        if source[start:stop] != source[begin:end]:
+            text = source[begin:end] + source[stop:begin] + source[start:stop]
+            yield Change("stages swapped", start, end, text)
+
+
+def _index_key(cell: Cell, node: ast.Tuple) -> Iterator[Change]:
+    """Yield ("field", 1) as ("field", -1), as an index's key or in a sort."""
+    if len(node.elts) == 2 and _string(node.elts[0]):
+        yield from _turned(cell, node.elts[1])
+
+
+def _sort_call(cell: Cell, node: ast.Call) -> Iterator[Change]:
+    """Yield find().sort("field", 1) with -1."""
+    if isinstance(node.func, ast.Attribute) and node.func.attr in ("sort", "create_index"):
+        for argument in node.args[1:]:
+            yield from _turned(cell, argument)
+
+
+def _command(cell: Cell, node: ast.Call) -> Iterator[Change]:
+    """Yield execute_command("SET", key, value, "PX", 100) without its option and its value."""
+    spans = [cell.span(argument) for argument in node.args]
+    for index, argument in enumerate(node.args[1:], start=1):
+        values = OPTIONS.get(_string(argument).upper())
+        if values is not None:
+            last = min(index + values, len(spans) - 1)
+            yield Change("command's option left out", spans[index - 1][1], spans[last][1], "")
