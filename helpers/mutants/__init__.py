@@ -10,6 +10,7 @@ makes the opposite: cells that are written otherwise and are right.
 from __future__ import annotations
 
 import ast
+import contextlib
 import difflib
 import hashlib
 import re
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from IPython.core.inputtransformer2 import TransformerManager
 
 from helpers.mutants import documents, lua, python, sql
-from helpers.mutants.change import TASK_CALL, Cell, Change
+from helpers.mutants.change import Cell, Change
 
 
 @dataclass(frozen=True)
@@ -84,14 +85,24 @@ def unparsed(solution: str) -> list[str]:
 
 def _changes(cell: Cell) -> Iterator[Change]:
     """Yield the changes by all operators; the first that makes a text gives it its name."""
-    languages = {t.node for t in [*sql.texts(cell), *filter(lua.is_lua, cell.texts)] if t.node}
-    whole = {cell.span(node) for node in languages}  # "" for all of it teaches nothing
     yield from sql.changes(cell)
     yield from lua.changes(cell)
     yield from documents.changes(cell)
+    scripts = [text.span for text in [*sql.texts(cell), *filter(lua.is_lua, cell.texts)]]
+    directions = documents.directions(cell)
     for change in python.changes(cell):
-        if (change.start, change.end) not in whole:
+        in_direction = any(start <= change.start < end for start, end in directions)
+        if not in_direction and not any(_only_breaks(change, span) for span in scripts):
             yield change
+
+
+def _only_breaks(change: Change, script: tuple[int, int]) -> bool:
+    """Whether a change leaves nothing of a script where one is needed: that shows nothing."""
+    covers = change.start <= script[0] and script[1] <= change.end
+    return covers and (
+        change.operator in ("argument left out", "arguments swapped")
+        or (change.start, change.end) == script
+    )
 
 
 def applied(source: str, change: Change) -> str:
@@ -122,13 +133,19 @@ def _same_calls(source: str, solution: str) -> bool:
 def meaning(source: str) -> str | None:
     """Return what IPython makes of a cell, as a tree without positions; None if it refuses it."""
     try:
-        code = TransformerManager().transform_cell(source)
-        tree = ast.parse(code)
-        # What IPython's shell does with a cell, so `await` at top level is right.
-        compile(code, "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        tree = _tree(source)
+        # As IPython compiles it: `await` at top level is right.
+        compile(tree, "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     except (SyntaxError, ValueError):
         return None
     return ast.dump(tree)
+
+
+def _tree(source: str) -> ast.Module:
+    with contextlib.suppress(SyntaxError):  # most cells need nothing of IPython
+        return ast.parse(source)
+    manager = TransformerManager()  # type: ignore[no-untyped-call]
+    return ast.parse(manager.transform_cell(source))
 
 
 def _numbered(solution: str, found: list[tuple[Change, str]]) -> Iterator[Mutant]:
@@ -164,4 +181,4 @@ def short(text: str) -> str:
     return line if len(line) <= 60 else line[:59] + "…"
 
 
-__all__ = ["TASK_CALL", "Mutant", "mutants", "unparsed"]
+__all__ = ["Mutant", "mutants", "unparsed"]

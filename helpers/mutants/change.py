@@ -91,9 +91,7 @@ class Cell:
             return ast.parse(self.source)
         except SyntaxError:
             # Of the same length, so that every position in the tree is one in the source.
-            return ast.parse(
-                MAGIC_LINE.sub(lambda line: line[1] + "_" * len(line[2]), self.source)
-            )
+            return ast.parse(MAGIC_LINE.sub(lambda line: line[1] + "_" * len(line[2]), self.source))
 
     def offset(self, line: int, column: int) -> int:
         """Return the place in the source of a tree's line (from 1) and column (in bytes)."""

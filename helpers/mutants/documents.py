@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from itertools import pairwise
 
-from helpers.mutants.change import Cell, Change, of_sequence
+from helpers.mutants.change import Cell, Change, Span, of_sequence
 from helpers.mutants.expressions import entries
 
 EXCHANGED = {
@@ -111,6 +112,24 @@ def _document(cell: Cell, node: ast.Dict) -> Iterator[Change]:
         yield Change("key left out", *spans[0], "")
 
 
+def directions(cell: Cell) -> list[Span]:
+    """Return where sort directions and index keys are: nothing but 1 and -1 is one of these."""
+    found = []
+    for node in cell.nodes:
+        if isinstance(node, ast.Dict):
+            sorts = zip(node.keys, node.values, strict=True)
+            of = [value for key, value in sorts if _string(key) in SORTS]
+            found += [n for value in of if isinstance(value, ast.Dict) for n in value.values]
+        elif isinstance(node, ast.Tuple) and _is_index_key(node):
+            found.append(node)
+    return [cell.span(node) for node in found]
+
+
+def _is_index_key(node: ast.Tuple) -> bool:
+    two = len(node.elts) == 2 and _string(node.elts[0]) != ""
+    return two and _direction(node.elts[1]) != ""
+
+
 def _flag(cell: Cell, node: ast.expr, operator: str) -> Iterator[Change]:
     if isinstance(node, ast.Constant) and isinstance(node.value, bool):
         yield Change(operator, *cell.span(node), repr(not node.value))
@@ -129,7 +148,7 @@ def _pipeline(cell: Cell, node: ast.List) -> Iterator[Change]:
     spans = [cell.span(item) for item in node.elts]
     for index in range(len(spans)):
         yield Change("stage left out", *of_sequence(spans, index), "")
-    for (start, stop), (begin, end) in zip(spans, spans[1:], strict=False):
+    for (start, stop), (begin, end) in pairwise(spans):
         source = cell.source
         if source[start:stop] != source[begin:end]:
             text = source[begin:end] + source[stop:begin] + source[start:stop]
@@ -138,7 +157,7 @@ def _pipeline(cell: Cell, node: ast.List) -> Iterator[Change]:
 
 def _index_key(cell: Cell, node: ast.Tuple) -> Iterator[Change]:
     """Yield ("field", 1) as ("field", -1), as an index's key or in a sort."""
-    if len(node.elts) == 2 and _string(node.elts[0]):
+    if _is_index_key(node):
         yield from _turned(cell, node.elts[1])
 
 

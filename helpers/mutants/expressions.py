@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 from helpers.mutants.change import Cell, Change, Span, of_sequence
 
@@ -104,7 +105,7 @@ def _comparison(cell: Cell, node: ast.Compare) -> Iterator[Change]:
 
 def _bool(cell: Cell, node: ast.BoolOp) -> Iterator[Change]:
     old, new = ("and", "or") if isinstance(node.op, ast.And) else ("or", "and")
-    for left, right in zip(node.values, node.values[1:], strict=False):
+    for left, right in pairwise(node.values):
         span, text = _between(cell, left, right)
         yield Change("and and or exchanged", *span, re.sub(rf"\b{old}\b", new, text, count=1))
     spans = [cell.span(value) for value in node.values]
@@ -143,7 +144,9 @@ def _others(value: object) -> list[str]:
     """Return what a constant can be instead."""
     if isinstance(value, bool):
         return [repr(not value)]
-    if isinstance(value, (int, float)):
+    if isinstance(value, float):
+        return [repr(other) for other in (value + 1, 0) if other != value]
+    if isinstance(value, int):
         return [repr(other) for other in dict.fromkeys((value + 1, value - 1, 0)) if other != value]
     return ['""'] if isinstance(value, str) and value else []
 
@@ -187,7 +190,8 @@ def _without_item(cell: Cell, node: ast.expr, spans: list[Span], index: int) -> 
 
 
 def _call(cell: Cell, node: ast.Call) -> Iterator[Change]:
-    arguments = sorted([*node.args, *node.keywords], key=cell.span)
+    together: list[ast.expr | ast.keyword] = [*node.args, *node.keywords]
+    arguments = sorted(together, key=cell.span)
     spans = [cell.span(argument) for argument in arguments]
     # A lone generator's position has the call's parentheses in it.
     if not (len(arguments) == 1 and isinstance(arguments[0], ast.GeneratorExp)):
@@ -195,7 +199,7 @@ def _call(cell: Cell, node: ast.Call) -> Iterator[Change]:
             keyword = isinstance(argument, ast.keyword)
             name = "keyword argument left out" if keyword else "argument left out"
             yield Change(name, *of_sequence(spans, index), "")
-    for left, right in zip(node.args, node.args[1:], strict=False):
+    for left, right in pairwise(node.args):
         yield from _swapped(cell, left, right)
     for option in node.keywords:
         if option.arg in OPTIONS:

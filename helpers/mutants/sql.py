@@ -35,7 +35,9 @@ _STATEMENT = re.compile(
     re.I | re.S,
 )
 # As words of a sentence these are common, so only in capitals.
-_IN_CAPITALS = re.compile(r"\s*(VACUUM|ANALYZE|REINDEX|LOCK TABLE|COPY|GRANT|REVOKE|NOTIFY)\b.+", re.S)
+_IN_CAPITALS = re.compile(
+    r"\s*(VACUUM|ANALYZE|REINDEX|LOCK TABLE|COPY|GRANT|REVOKE|NOTIFY)\b.+", re.S
+)
 LEVELS = ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
 
 

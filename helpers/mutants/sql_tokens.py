@@ -108,7 +108,7 @@ class Tokens:
         # DISTINCT FROM is a comparison, and left(...) a function.
         is_comparison = text == "FROM" and self.at(index - 1, "DISTINCT")
         is_function = text in ("LEFT", "RIGHT") and self.at(index + 1, "(")
-        return (text in ENDS or text == ")") and not is_comparison and not is_function
+        return text in ENDS and not is_comparison and not is_function
 
     def inside(self, index: int) -> Run:
         """Return the tokens between the parenthesis at `index` and its end."""
