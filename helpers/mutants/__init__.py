@@ -91,7 +91,7 @@ def _changes(cell: Cell) -> Iterator[Change]:
     scripts = [text.span for text in [*sql.texts(cell), *filter(lua.is_lua, cell.texts)]]
     directions = documents.directions(cell)
     for change in python.changes(cell):
-        in_direction = any(start <= change.start < end for start, end in directions)
+        in_direction = any(start <= change.start and change.end <= end for start, end in directions)
         if not in_direction and not any(_only_breaks(change, span) for span in scripts):
             yield change
 
