@@ -164,7 +164,7 @@ class Cell:
         for span in map(self.span, lines):
             if magic := re.fullmatch(r"%\w+\s+(.*)", self.source[slice(*span)]):
                 at = span[0] + magic.start(1)
-                found.append(Text(magic[1], span, at))
+                found.append(Text(magic[1], (at, span[1]), at))
         return found
 
 

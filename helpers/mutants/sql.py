@@ -68,11 +68,20 @@ def changes(cell: Cell) -> Iterator[Change]:
 
 
 def _judged(text: Text) -> Iterator[Change]:
-    before = _parsed(text.value)
+    before = _meaning(text.value)
     for edit in sql_clauses.edits(Tokens(text.value)):
         after = text.value[: edit.start] + edit.text + text.value[edit.end :]
-        if before is None or _parsed(after) not in (None, before):
+        if before is None or _meaning(after) not in (None, before):
             yield text.change(edit.operator, edit.start, edit.end, edit.text)
+
+
+def _meaning(sql: str) -> str | None:
+    """Return the SQL as sqlglot would write it, or None where it does not know it.
+
+    Its trees are no use here: they are equal with and without SKIP LOCKED.
+    """
+    trees = _parsed(sql)
+    return None if trees is None else ";".join(tree.sql("postgres") for tree in trees)
 
 
 def _level(text: Text) -> Iterator[Change]:

@@ -86,9 +86,9 @@ class Tokens:
         return self.all[run.first].start, self.all[run.last - 1].end
 
     def with_blank(self, run: Run) -> tuple[int, int]:
-        """Return the same with the blank before it, or after it when it is the first."""
+        """Return the same with the blank before it, or after it when nothing is before it."""
         start, end = self.span(run)
-        if run.first:
+        if run.first and self.words[run.first - 1] != "(":
             return self.all[run.first - 1].end, end
         return start, self.all[run.last].start if run.last < len(self.all) else end
 
