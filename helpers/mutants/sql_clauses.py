@@ -196,7 +196,7 @@ def _clauses(sql: Tokens) -> Iterator[Change]:
 
 
 def _defaults(sql: Tokens) -> Iterator[Change]:
-    """Yield DEFAULT and CHECK left out of a column or table; AT TIME ZONE left out."""
+    """Yield DEFAULT and CHECK left out of a column or table."""
     for index in sql.find("DEFAULT"):
         if sql.at(index - 1, "SET") or sql.at(index - 1, "DROP"):
             continue
@@ -207,6 +207,22 @@ def _defaults(sql: Tokens) -> Iterator[Change]:
     for index in sql.find("CHECK", "("):
         if not sql.at(index - 1, "ADD"):
             yield _cut(sql, "CHECK left out", Run(index, sql.inside(index + 1).last + 1))
+
+
+def _attached(sql: Tokens) -> Iterator[Change]:
+    """Yield REFERENCES, FILTER, a cast, PARTITION BY and AT TIME ZONE left out."""
+    for index in sql.find("REFERENCES"):
+        last = index + 2
+        if sql.at(last, "("):
+            last = sql.inside(last).last + 1
+        if not sql.at(index - 1, ")"):  # of a column; a table's constraint is left out whole
+            yield _cut(sql, "REFERENCES left out", Run(index, min(last, len(sql.all))))
+    for index in sql.find("FILTER", "("):
+        yield _cut(sql, "FILTER left out", Run(index, sql.inside(index + 1).last + 1))
+    for index in sql.find("::"):
+        yield _cut(sql, "cast left out", Run(index, min(index + 2, len(sql.all))))
+    for index in sql.find("PARTITION", "BY"):
+        yield _cut(sql, "PARTITION BY left out", Run(index, sql.clause(index + 1).last))
     for index in sql.find("AT", "TIME", "ZONE"):
         yield _cut(sql, "AT TIME ZONE left out", Run(index, min(index + 4, len(sql.all))))
 
@@ -223,6 +239,9 @@ def _lists(sql: Tokens) -> Iterator[Change]:
     for index in sql.find("INDEX"):
         if (at := next((i for i in sql.find("(") if i > index), -1)) > 0:
             yield from _items(sql, "index key left out", sql.parts(sql.inside(at), ","))
+    for index in sql.find("TABLE"):
+        if sql.at(index - 1, "CREATE") and (at := next(sql.find("("), -1)) > 0:
+            yield from _items(sql, "column or constraint left out", sql.parts(sql.inside(at), ","))
     for word in ("UNIQUE", "KEY"):
         for index in sql.find(word, "("):
             yield from _items(sql, "key column left out", sql.parts(sql.inside(index + 1), ","))
@@ -306,5 +325,5 @@ def _statements(sql: Tokens) -> Iterator[Change]:
 
 OPERATORS: list[Callable[[Tokens], Iterator[Change]]] = [
     *(_conditions, _and_or, _comparisons, _phrases, _not, _distinct, _order, _clauses),
-    *(_defaults, _lists, _functions, _constants, _events, _statements),
+    *(_defaults, _attached, _lists, _functions, _constants, _events, _statements),
 ]

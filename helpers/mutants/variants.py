@@ -51,6 +51,7 @@ def variants(solution: str, starter: str, keep: set[str]) -> list[Variant]:
     """
     cell = Cell(solution)
     lines = scaffolding(solution, starter)
+    keep = keep | _names(Cell(starter))
     seen, found = {solution}, []
     for name, make in TRANSFORMATIONS.items():
         for edits in make(cell, keep):
@@ -75,13 +76,36 @@ def _renamed(cell: Cell, keep: set[str]) -> Iterator[Edits]:
                 yield [Change("", *cell.span(name), f"{name.id}_") for name in used]
 
 
+def _all_renamed(cell: Cell, keep: set[str]) -> Iterator[Edits]:
+    """Yield the cell with the names that it assigns at its top changed, all together."""
+    nodes = list(ast.walk(cell.tree))
+    top = [t for n in cell.tree.body if isinstance(n, ast.Assign) for t in n.targets]
+    names = {t.id for t in top if isinstance(t, ast.Name)} - keep - _bound(nodes)
+    inner = [n for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+    names -= {n.id for n in inner if n not in top}
+    free = {n for n in names if not re.search(rf"\b{n}_\b|:{n}\b", cell.source)}
+    if free:
+        used = [n for n in nodes if isinstance(n, ast.Name) and n.id in free]
+        yield [Change("", *cell.span(name), f"{name.id}_") for name in used]
+
+
+def _names(cell: Cell) -> set[str]:
+    """Return the names that a cell uses."""
+    return {n.id for n in ast.walk(cell.tree) if isinstance(n, ast.Name)}
+
+
 def _locals(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
     """Return the names that only the function itself assigns and no inner function shadows."""
     nodes = list(ast.walk(function))
-    stored = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    others = {n.arg for n in nodes if isinstance(n, ast.arg)}
     if any(isinstance(n, (ast.ClassDef, ast.Match)) for n in nodes):
         return set()  # a class's names are attributes too
+    stored = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    return stored - _bound(nodes)
+
+
+def _bound(nodes: list[ast.AST]) -> set[str]:
+    """Return names that cannot be renamed by their Name nodes alone: parameters, functions."""
+    others = {n.arg for n in nodes if isinstance(n, ast.arg)} | _defined(nodes)
     for node in nodes:
         if isinstance(node, ast.JoinedStr):  # its names have no position before Python 3.12
             others.update(n.id for n in ast.walk(node) if isinstance(n, ast.Name))
@@ -89,7 +113,7 @@ def _locals(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
             others.update(node.names)
         elif isinstance(node, ast.ExceptHandler) and node.name:
             others.add(node.name)
-    return stored - others - _defined(nodes)
+    return others
 
 
 def _defined(nodes: list[ast.AST]) -> set[str]:
@@ -264,6 +288,7 @@ def _lua_spaced(cell: Cell, keep: set[str]) -> Iterator[Edits]:
 
 TRANSFORMATIONS: dict[str, Callable[[Cell, set[str]], Iterator[Edits]]] = {
     "local names changed": _renamed,
+    "names of the cell changed": _all_renamed,
     "independent statements reordered": _reordered,
     "f-string written otherwise": _formatted,
     "SQL written otherwise": _sql_rewritten,
