@@ -29,7 +29,7 @@ EXCHANGED = {
     "$avg": ["$sum"],
     "$first": ["$last"],
     "$last": ["$first"],
-    "$max": ["$min"],
+    "$max": ["$min", "$sum"],
     "$min": ["$max"],
     "$addToSet": ["$push"],
     "$push": ["$addToSet"],
@@ -47,11 +47,13 @@ EXCHANGED = {
     "$denseRank": ["$rank"],
 }
 VALUES = {
-    "merge": ["replace"],
-    "replace": ["merge"],
-    "keepExisting": ["replace"],
-    "insert": ["discard"],
-    "discard": ["insert"],
+    "whenMatched": ["merge", "replace", "keepExisting"],
+    "whenNotMatched": ["insert", "discard"],
+}
+# Expressions that can be left out so that their value, or their first one, stays.
+AROUND = {
+    *("$min", "$max", "$ifNull", "$floor", "$ceil", "$round", "$add", "$subtract", "$multiply"),
+    *("$divide", "$toString", "$toLower", "$trim", "$abs", "$first", "$literal", "$not"),
 }
 SORTS = {"$sort", "sortBy", "$orderby"}
 # An option of a Redis command and how many values follow it.
@@ -102,14 +104,38 @@ def _document(cell: Cell, node: ast.Dict) -> Iterator[Change]:
         if key:
             for other in EXCHANGED.get(name, []):
                 yield Change("operator exchanged", *cell.span(key), f'"{other}"')
-        for other in VALUES.get(_string(value), []) if name.startswith("when") else []:
-            yield Change("option exchanged", *cell.span(value), f'"{other}"')
+        for other in VALUES.get(name, []):
+            if other != _string(value):
+                yield Change("option exchanged", *cell.span(value), f'"{other}"')
         if name in SORTS and isinstance(value, ast.Dict):
             for direction in value.values:
                 yield from _turned(cell, direction)
         yield from _flag(cell, value, f"{name} flipped")
     if is_document and len(spans) == 1:
         yield Change("key left out", *spans[0], "")
+        yield from _around(cell, node)
+    yield from _neighbours(cell, node)
+
+
+def _around(cell: Cell, node: ast.Dict) -> Iterator[Change]:
+    """Yield {"$min": [a, b]} as a, and {"$cond": [test, a, b]} as a and as b."""
+    name, value = _string(node.keys[0]), node.values[0]
+    items = value.elts if isinstance(value, ast.List) else [value]
+    if name in AROUND and items:
+        yield Change(f"{name} left out", *cell.span(node), cell.text(items[0]))
+    if name == "$cond" and len(items) == 3:
+        for branch in items[1:]:
+            yield Change("one branch only", *cell.span(node), cell.text(branch))
+
+
+def _neighbours(cell: Cell, node: ast.Dict) -> Iterator[Change]:
+    """Yield a dict of words with each value exchanged for another value of it."""
+    words = [_string(value) for value in node.values]
+    if len(set(words)) < 2 or not all(words) or any(word.startswith("$") for word in words):
+        return
+    for value, word in zip(node.values, words, strict=True):
+        for other in sorted(set(words) - {word}):
+            yield Change("value of another key", *cell.span(value), f'"{other}"')
 
 
 def directions(cell: Cell) -> list[Span]:

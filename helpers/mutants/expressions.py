@@ -38,13 +38,15 @@ EXCHANGED = {
     **{"update_one": "update_many", "delete_many": "delete_one", "insert_many": "insert_one"},
 }
 OPTIONS = {"ex": "px", "px": "ex", "nx": "xx", "xx": "nx", "exat": "pxat", "pxat": "exat"}
-# Calls that can be left out so that their only argument stays: list(rows) becomes rows.
-AROUND = {
-    *("list", "tuple", "set", "sorted", "reversed", "int", "float", "str", "round", "abs", "dict"),
-    *("ceil", "floor", "dumps", "loads", "shield", "ensure_future", "create_task", "Decimal"),
-}
+# Calls that cannot be left out so that their only argument stays, as list(rows) becomes rows.
+NOT_AROUND = {"range", "len", "print", "isinstance", "select", "update", "insert", "delete", "type"}
+AROUND = {"ceil", "floor", "dumps", "loads", "shield", "ensure_future", "create_task"}
 # Methods that give something of the same kind: name.strip() becomes name.
-OF_THE_SAME_KIND = {"strip", "lower", "upper", "casefold", "desc", "asc", "copy", "unique"}
+OF_THE_SAME_KIND = {
+    *("strip", "lower", "upper", "casefold", "desc", "asc", "copy", "unique", "with_for_update"),
+    *("where", "filter", "order_by", "limit", "offset", "distinct", "options", "group_by"),
+    *("having", "join", "returning", "on_conflict_do_nothing", "execution_options"),
+}
 
 
 def changes(cell: Cell) -> Iterator[Change]:
@@ -71,6 +73,9 @@ def changes(cell: Cell) -> Iterator[Change]:
         elif isinstance(node, ast.Slice):
             for bound in filter(None, (node.lower, node.upper)):
                 yield Change("bound left out", *cell.span(bound), "")
+        elif isinstance(node, (ast.Attribute, ast.Subscript)):
+            if isinstance(cell.parents[node], (ast.Return, ast.IfExp)):
+                yield Change("attribute or index left out", *cell.span(node), cell.text(node.value))
         elif isinstance(node, ast.Await):
             yield Change("await left out", *cell.span(node), cell.text(node.value))
         elif isinstance(node, (ast.List, ast.Tuple, ast.Set, ast.Dict)):
@@ -224,13 +229,24 @@ def _function(cell: Cell, node: ast.Call) -> Iterator[Change]:
     name = node.func.attr if isinstance(node.func, ast.Attribute) else cell.text(node.func)
     if name in EXCHANGED:
         yield Change("function exchanged", end - len(name), end, EXCHANGED[name])
-    if name in AROUND and len(node.args) == 1 and not node.keywords:
-        inside = cell.text(node.args[0])
-        yield Change("call around left out", *cell.span(node), inside)
+    if _is_around(node, name):
+        yield Change("call around left out", *cell.span(node), cell.text(node.args[0]))
+    if name in ("min", "max") and len(node.args) > 1:
+        for argument in node.args:
+            yield Change("call around left out", *cell.span(node), cell.text(argument))
     if isinstance(node.func, ast.Attribute):
         value = node.func.value
         if isinstance(value, ast.Call) or name in OF_THE_SAME_KIND:
             yield Change("call in a chain left out", *cell.span(node), cell.text(value))
+
+
+def _is_around(node: ast.Call, name: str) -> bool:
+    """Whether a call is a function of one value: clean(text), math.ceil(x)."""
+    one = len(node.args) == 1 and not node.keywords
+    if not one or isinstance(node.args[0], (ast.GeneratorExp, ast.Starred)):
+        return False
+    plain = isinstance(node.func, ast.Name) and name not in NOT_AROUND and name.islower()
+    return plain or name in AROUND
 
 
 def _f_string(cell: Cell, node: ast.expr | None) -> Iterator[Change]:

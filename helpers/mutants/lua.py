@@ -29,6 +29,7 @@ COMMANDS = {
     **{"ZRANGE": "ZREVRANGE", "TTL": "PTTL", "PTTL": "TTL"},
 }
 OPTIONS = {"NX": 0, "XX": 0, "KEEPTTL": 0, "GET": 0, "EX": 1, "PX": 1, "WITHSCORES": 0}
+AROUND = {"math.min", "math.max", "math.floor", "math.ceil", "tonumber", "tostring"}
 OPENING, CLOSING = {"function", "if", "do", "repeat", "(", "{"}, {"end", "until", ")", "}"}
 Token = tuple[str, str, int, int]  # kind, text, start, end
 
@@ -65,6 +66,10 @@ def _script(text: Text) -> Iterator[Change]:
             for number in dict.fromkeys((int(word) + 1, max(int(word) - 1, 0), 0)):
                 if number != int(word):
                     yield text.change("Lua: constant changed", start, end, str(number))
+        if word in AROUND and found[index + 1 : index + 2] and found[index + 1][1] == "(":
+            end, spans = _closing(found, index + 1), _spans(found, index + 1)
+            for first, last in spans:
+                yield text.change("Lua: function left out", start, end, text.value[first:last])
         if word in ("redis.call", "redis.pcall"):
             yield from _arguments(text, found, index)
 
@@ -107,6 +112,16 @@ def _arguments(text: Text, found: list[Token], index: int) -> Iterator[Change]:
             yield text.change("Lua: option left out", start, end, "")
         elif number > 1:
             yield text.change("Lua: argument left out", *of_sequence(spans, number), "")
+
+
+def _closing(found: list[Token], opening: int) -> int:
+    """Return where the parenthesis at `opening` is closed."""
+    depth = 0
+    for _, word, _, end in found[opening:]:
+        depth += (word == "(") - (word == ")")
+        if depth == 0:
+            return end
+    return found[-1][3]
 
 
 def _spans(found: list[Token], opening: int) -> list[tuple[int, int]]:

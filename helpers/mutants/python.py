@@ -41,6 +41,10 @@ def changes(cell: Cell) -> Iterator[Change]:
             yield from _try(cell, node)
         elif isinstance(node, FUNCTIONS):
             yield from _other_returns(cell, node)
+        if isinstance(node, (ast.For, ast.While)):
+            yield from _loop(cell, node)
+        elif isinstance(node, ast.Raise):
+            yield Change("return instead of raise", *cell.span(node), "return")
         if isinstance(node, (*FUNCTIONS, ast.ClassDef)):
             yield from _without_decorator(cell, node)
     yield from expressions.changes(cell)
@@ -119,6 +123,20 @@ def _try(cell: Cell, node: ast.Try) -> Iterator[Change]:
         body = cell.source[start:at].rstrip()
         text = body if node.handlers else "if True:" + body.removeprefix("try:")
         yield Change("finally left out", start, end, text)
+
+
+def _loop(cell: Cell, node: ast.For | ast.While) -> Iterator[Change]:
+    """Yield a loop that runs once, and one whose last step is done after it."""
+    start = cell.span(node)[0]
+    if isinstance(node, ast.While):
+        yield Change("only once", start, start + len("while"), "if")
+    else:
+        yield Change("only once", *cell.span(node.iter), f"list({cell.text(node.iter)})[:1]")
+    last = node.body[-1]
+    if len(node.body) > 1 and isinstance(last, ast.Expr) and not node.orelse:
+        at, end = cell.span(last)
+        line = cell.source.rfind("\n", 0, at) + 1
+        yield Change("after the loop", line, end, cell.indent(node) + cell.text(last))
 
 
 def _other_returns(cell: Cell, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[Change]:

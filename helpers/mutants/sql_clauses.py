@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 
+from helpers.mutants import sql_values
 from helpers.mutants.change import Change, of_sequence
 from helpers.mutants.sql_tokens import Run, Tokens
 
-COMPARISONS = {
-    **{"<": ["<=", ">"], "<=": ["<", ">="], ">": [">=", "<"], ">=": [">", "<="]},
-    **{"=": ["<>"], "<>": ["="], "!=": ["="], "->": ["->>"], "->>": ["->"], "@>": ["<@"]},
-}
 # One phrase for another; "" leaves it out.
 PHRASES: list[tuple[str, str, str]] = [
     ("IS NULL", "IS NOT NULL", "NULL test negated"),
@@ -55,11 +51,6 @@ PHRASES: list[tuple[str, str, str]] = [
     ("SERIALIZABLE", "READ COMMITTED", "another isolation level"),
     ("SERIALIZABLE", "REPEATABLE READ", "another isolation level"),
 ]
-AGGREGATES = {"SUM": "avg", "AVG": "sum", "MIN": "max", "MAX": "min"}
-AROUND = {
-    *("COALESCE", "NULLIF", "LOWER", "UPPER", "TRIM", "BTRIM", "LEFT", "RIGHT", "ROUND", "ABS"),
-    *("FLOOR", "CEIL", "GREATEST", "LEAST", "SETWEIGHT", "UNACCENT", "LENGTH", "CARDINALITY"),
-}
 # What cannot be left out of a function's body by itself.
 PART_OF_A_BLOCK = {"END", "IF", "ELSIF", "ELSE", "DECLARE", "BEGIN", "LOOP", "EXCEPTION", "FOR"}
 
@@ -113,14 +104,6 @@ def _of_events(sql: Tokens, start: int) -> bool:
     """Whether an OR is of CREATE OR REPLACE, or of a trigger's INSERT OR UPDATE."""
     before = sql.sql[:start].rstrip().upper()
     return before.endswith(("CREATE", "INSERT", "UPDATE", "DELETE", "TRUNCATE"))
-
-
-def _comparisons(sql: Tokens) -> Iterator[Change]:
-    """Yield comparisons changed; `=` only in conditions, elsewhere it assigns."""
-    compared = {i for _, run in sql.conditions() for i in range(run.first, run.last)}
-    for index, (token, word) in enumerate(zip(sql.all, sql.words, strict=True)):
-        for other in COMPARISONS.get(word, []) if word != "=" or index in compared else []:
-            yield Change("comparison changed", token.start, token.end, other)
 
 
 def _phrases(sql: Tokens) -> Iterator[Change]:
@@ -217,6 +200,11 @@ def _attached(sql: Tokens) -> Iterator[Change]:
             last = sql.inside(last).last + 1
         if not sql.at(index - 1, ")"):  # of a column; a table's constraint is left out whole
             yield _cut(sql, "REFERENCES left out", Run(index, min(last, len(sql.all))))
+    for index in sql.find("USING"):
+        if not sql.at(index + 1, "("):  # of a join; else an index's kind or a type's conversion
+            items = sql.parts(Run(index + 1, sql.clause(index).last), ",")
+            last = index + 2 if sql.at(index + 2, "(") and "INDEX" in sql.words else items[0].last
+            yield _cut(sql, "USING left out", Run(index, last))
     for index in sql.find("FILTER", "("):
         yield _cut(sql, "FILTER left out", Run(index, sql.inside(index + 1).last + 1))
     for index in sql.find("::"):
@@ -257,50 +245,6 @@ def _actions(sql: Tokens, index: int) -> Iterator[Change]:
         yield from _items(sql, "action left out", sql.parts(Run(first, last), ","))
 
 
-def _functions(sql: Tokens) -> Iterator[Change]:
-    """Yield aggregates exchanged, count(x) as count(*), and functions left out: coalesce(x, 0)."""
-    for index in sql.find("("):
-        name, inside = sql.words[index - 1] if index else "", sql.inside(index)
-        span = sql.span(Run(index - 1, index)) if index else (0, 0)
-        if name in AGGREGATES:
-            yield Change("aggregate exchanged", *span, AGGREGATES[name])
-        elif name == "COUNT" and not sql.at(index + 1, "*"):
-            yield Change("aggregate exchanged", *sql.span(inside), "*")
-        elif name in AROUND and (parts := sql.parts(inside, ",")):
-            start, end = sql.span(parts[0])
-            whole = sql.span(Run(index - 1, min(inside.last + 1, len(sql.all))))
-            yield Change(f"{name.lower()} left out", *whole, sql.sql[start:end])
-
-
-def _constants(sql: Tokens) -> Iterator[Change]:
-    """Yield numbers ±1 and 0, strings empty or beginning with 0, and + and - exchanged."""
-    for index, token in enumerate(sql.all):
-        if token.kind == "number" and re.fullmatch(r"\d+", token.text):
-            number = int(token.text)
-            for other in dict.fromkeys((number + 1, number - 1, 0)):
-                if 0 <= other != number:
-                    yield Change("constant changed", token.start, token.end, str(other))
-        elif token.kind == "string" and len(token.text) > 2:
-            other_text = re.sub(r"^'\d+", "'0", token.text) if token.text[1].isdigit() else "''"
-            yield Change("constant changed", token.start, token.end, other_text)
-        elif token.text in ("+", "-", "*", "/") and _computes(sql, index):
-            turned = {"+": "-", "-": "+", "*": "/", "/": "*"}[token.text]
-            yield Change("arithmetic changed", token.start, token.end, turned)
-        elif token.text in ("TRUE", "FALSE"):
-            turned = "false" if token.text == "TRUE" else "true"
-            yield Change("constant changed", token.start, token.end, turned)
-
-
-def _computes(sql: Tokens, index: int) -> bool:
-    """Whether a sign stands between two operands; not the star of SELECT * or count(*)."""
-    if not 0 < index < len(sql.all) - 1:
-        return False
-    before, after = sql.all[index - 1], sql.all[index + 1]
-    operand = before.kind in ("number", "placeholder", "string") or before.text == ")"
-    value = operand or (before.kind == "word" and before.text not in ("SELECT", "RETURNING", "BY"))
-    return value and after.text not in (")", ",", "FROM", ";")
-
-
 def _events(sql: Tokens) -> Iterator[Change]:
     """Yield a trigger without one of its events."""
     for index in sql.find("OR"):
@@ -324,6 +268,14 @@ def _statements(sql: Tokens) -> Iterator[Change]:
 
 
 OPERATORS: list[Callable[[Tokens], Iterator[Change]]] = [
-    *(_conditions, _and_or, _comparisons, _phrases, _not, _distinct, _order, _clauses),
-    *(_defaults, _attached, _lists, _functions, _constants, _events, _statements),
+    *(_conditions, _and_or, sql_values.comparisons, _phrases, _not, _distinct, _order, _clauses),
+    *(
+        _defaults,
+        _attached,
+        _lists,
+        sql_values.functions,
+        sql_values.constants,
+        _events,
+        _statements,
+    ),
 ]
