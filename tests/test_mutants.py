@@ -379,7 +379,14 @@ def test_every_exercise_has_mutants(lesson: str) -> None:
         assert all(compiles(m.source) and keeps(m.source, given) for m in found)
         assert len({m.source for m in found} | {exercise.solution}) == len(found) + 1
         assert len({m.id for m in found}) == len(found)
+
+
+def test_the_same_mutants_in_the_same_order_every_time() -> None:
+    for lesson in LESSONS:
+        exercise = exercises_of(lesson)[-1]
+        found = mutants(exercise.solution, exercise.starter)
         assert found == mutants(exercise.solution, exercise.starter)
+        assert [m.line for m in found] == sorted(m.line for m in found)
 
 
 @pytest.mark.parametrize("lesson", LESSONS)

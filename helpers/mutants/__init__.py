@@ -14,6 +14,7 @@ import contextlib
 import difflib
 import hashlib
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -133,9 +134,11 @@ def _same_calls(source: str, solution: str) -> bool:
 def meaning(source: str) -> str | None:
     """Return what IPython makes of a cell, as a tree without positions; None if it refuses it."""
     try:
-        tree = _tree(source)
-        # As IPython compiles it: `await` at top level is right.
-        compile(tree, "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # a mutant may look like a mistake
+            tree = _tree(source)
+            # As IPython compiles it: `await` at top level is right.
+            compile(tree, "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     except (SyntaxError, ValueError):
         return None
     return ast.dump(tree)
