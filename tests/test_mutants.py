@@ -277,7 +277,14 @@ def test_a_function_s_body_is_sql() -> None:
 
 
 def test_english_is_not_sql() -> None:
-    for words in ("update the row", "select", "create one first", "a set of rows", "DELETE"):
+    for words in (
+        "update the row",
+        "select",
+        "create one first",
+        "a set of rows",
+        "Select one",
+        "with it as is",
+    ):
         assert sql.texts(Cell(f"x = {words!r}")) == []
 
 

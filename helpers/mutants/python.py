@@ -1,10 +1,10 @@
 """Statements of Python that are left out or changed; `expressions` does what is inside of them.
 
-The operators are our own. mutmut 3.8 (BSD-3-Clause, maintained) mutates only functions, by
-operators on libcst nodes that neither leave out statements nor know try, with, return or await,
-and it brings 30 packages with it. cosmic-ray 8.7 (MIT, maintained) has `mutate_code(source,
-operator, occurrence)`, which works on a cell, but only for comparisons, numbers, decorators,
-break and exceptions, and it brings aiohttp and GitPython; mutatest had its last release in 2022.
+The operators are our own. mutmut 3.8 (BSD-3-Clause, maintained) looks for a project's settings
+before it changes a text, leaves out no statement, `try`, `with` or `await`, and brings textual and
+libcst. cosmic-ray 8.7 (MIT, maintained) has `mutate_code(source, operator, occurrence)`, which
+works on a cell, but only for comparisons, arithmetic, numbers, decorators, break and exceptions,
+and brings aiohttp and GitPython; mutatest (MIT) had its last release in 2022.
 
 Positions in the tree lead to changes in the text. `ast.unparse` would lose comments and line
 breaks, and libcst would do nothing here that a position cannot.

@@ -28,7 +28,8 @@ logging.getLogger("sqlglot").setLevel(logging.ERROR)
 _OBJECT = r"(TABLE|UNIQUE|INDEX|VIEW|FUNCTION|TRIGGER|SCHEMA|TYPE|SEQUENCE|MATERIALIZED|EXTENSION)"
 _STATEMENT = re.compile(
     r"\s*(--[^\n]*\n\s*)*("
-    r"SELECT\b.+|INSERT\s+INTO\b.+|UPDATE\s+\S+.+\bSET\b.+|DELETE\s+FROM\b.+|WITH\s+.+\bAS\b.+"
+    r"(?-i:SELECT\b).+|SELECT\b.+\bFROM\b.+|INSERT\s+INTO\b.+|UPDATE\s+\S+.+\bSET\b.+"
+    r"|DELETE\s+FROM\b.+|WITH\s+(RECURSIVE\s+)?\w+\s*(\([^)]*\)\s*)?AS\s+(NOT\s+)?(MATERIALIZED\s*)?\(.+"
     rf"|(CREATE|ALTER|DROP)\s+(OR\s+REPLACE\s+)?{_OBJECT}\b.+|SET\s+\S+.*(=|\bTO\b|\bLEVEL\b).+"
     r"|(BEGIN|START)\s+.*(ISOLATION|TRANSACTION|READ).*|MERGE\s+INTO\b.+|TRUNCATE\s+.+"
     r")",
