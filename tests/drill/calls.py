@@ -113,6 +113,8 @@ def callers(
     Raises what `meanwhile` raises.
     """
     crowd = Crowd(n)
+    if meanwhile is None:
+        crowd.until = time.monotonic() + seconds
     threads = []
     if inspect.iscoroutinefunction(function):
         threads.append(threading.Thread(target=_tasks, args=(crowd, n, function, finish)))
@@ -126,9 +128,9 @@ def callers(
         if meanwhile:
             _wait(lambda: len(crowd.answered) == n, patience)
             meanwhile()
+            crowd.over = time.monotonic()
     finally:
-        crowd.over = time.monotonic()
-        crowd.until = crowd.over + seconds
+        crowd.until = crowd.until or time.monotonic() + seconds
     _wait(lambda: crowd.left == 0, seconds + patience)
     outcome = crowd.close()
     if inspect.iscoroutinefunction(function):

@@ -128,12 +128,19 @@ def no_writes(url: str) -> AbstractContextManager[None]:
     return database_setting(url, "default_transaction_read_only", "on")
 
 
-def busy(url: str) -> Callable[[], list[Any]]:
-    """Give a function that tells which sessions on a PostgreSQL database are not idle."""
+def busy(url: str, most: int | None = None) -> Callable[[], list[Any]]:
+    """Give a function that tells which sessions on a PostgreSQL database are not idle.
+
+    Args:
+        most: how many sessions there may be in all, idle ones too: the pool's size.
+    """
 
     def look() -> list[Any]:
         with direct(url) as connection:
-            return connection.execute(BUSY).fetchall()
+            found = connection.execute(BUSY).fetchall()
+        if most is not None and (count := sessions(url)) > most:
+            found.append(f"{count} sessions, not {most}")
+        return found
 
     return look
 
@@ -167,8 +174,8 @@ def _postgresql_contents(url: str) -> Any:
     with direct(url) as connection:
         found: list[Any] = [connection.execute(SEQUENCES).fetchall()]
         for schema, table in connection.execute(TABLES).fetchall():
-            rows = sql.SQL("SELECT t::text FROM {} t ORDER BY 1")
-            rows = rows.format(sql.Identifier(schema, table))
+            every = sql.SQL("SELECT t::text FROM {} t ORDER BY 1")
+            rows = every.format(sql.Identifier(schema, table))
             found.append((schema, table, connection.execute(rows).fetchall()))
         return found
 
@@ -185,6 +192,6 @@ def _mongodb_contents(url: str) -> Any:
 
     client: MongoClient[dict[str, Any]]
     with MongoClient(url) as client:
-        database = client.get_default_database()
+        database: Any = client.get_default_database()
         names = sorted(database.list_collection_names())
         return {name: sorted(map(repr, database[name].find())) for name in names}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -73,14 +72,18 @@ def twice(
     Raises RuntimeError when a process ends without an answer, or at the end of the time.
     """
     command = [sys.executable, "-c", RUNNER]
-    env = os.environ | {"PYTHONPATH": str(folder)} if folder else None
     running = [
         subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder, env=env
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder
         )
         for _ in range(times)
     ]
-    limit = threading.Timer(seconds, lambda: [process.kill() for process in running])
+
+    def end() -> None:
+        for process in running:
+            process.kill()
+
+    limit = threading.Timer(seconds, end)
     limit.start()
     try:
         for number, process in enumerate(running):  # by a pipe: a command line is for all to read
