@@ -6,7 +6,6 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC
 from typing import Any
 
 import asyncpg
@@ -17,10 +16,7 @@ import pymongo
 import pytest
 import redis
 from conftest import until
-from drill.servers import with_options
 from redis import asyncio as redis_asyncio
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from helpers import lab
 
@@ -30,7 +26,7 @@ ROUND = 60.0  # milliseconds: what a delay of half of it adds to each question
 @pytest.fixture(scope="module")
 def pg() -> str:
     """The URL of a database with a table `t`, whose row 1 holds 0."""
-    url = lab.postgres("91").dsn
+    url = lab.postgres("85").dsn
     with psycopg.connect(url) as connection:
         connection.execute("CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL, made timestamptz)")
         connection.execute("INSERT INTO t VALUES (1, 0)")
@@ -39,7 +35,7 @@ def pg() -> str:
 
 @pytest.fixture(scope="module")
 def urls(pg: str) -> dict[str, str]:
-    return {"postgresql": pg, "redis": lab.redis("91").url, "mongodb": lab.mongodb("91").url}
+    return {"postgresql": pg, "redis": lab.redis("85").url, "mongodb": lab.mongodb("85").url}
 
 
 @pytest.fixture
@@ -167,8 +163,7 @@ def test_a_stalled_line_answers_nobody_until_it_is_restored(
         proxy.stall()
         seen: list[Any] = []
         outcome = drill.once(lambda: seen.append(ask(proxy.url, "x", 1)), 0.4)
-        limited = {"asyncpg", "pymongo", "redis", "async redis"}  # by default: after 5 s or more
-        assert outcome.hanging == 1, f"{outcome}; of these some have limits: {limited}"
+        assert outcome.hanging == 1, outcome  # those that have a limit by default take 5 s or more
         assert outcome.longest >= 0.4
         proxy.restore()
         until(lambda: seen == [{"x"}], 10, "the answer")
@@ -247,14 +242,16 @@ def test_a_lost_write_to_the_others(urls: dict[str, str], moment: str, rows: int
         with pytest.raises(redis.ConnectionError):
             client.set("lost", "value")
         assert client.exists("lost") == rows
-    with drill.Proxy(urls["mongodb"]) as proxy:
-        with pymongo.MongoClient(proxy.url, retryWrites=False) as mongo:
-            table = mongo.get_default_database().lost
-            table.drop()
-            proxy.cut(**{moment: b"\x02insert\x00"})
-            with pytest.raises(pymongo.errors.AutoReconnect):
-                table.insert_one({"_id": 1})
-            assert table.count_documents({}) == rows
+    with (
+        drill.Proxy(urls["mongodb"]) as proxy,
+        pymongo.MongoClient(proxy.url, retryWrites=False) as mongo,
+    ):
+        table = mongo.get_default_database().lost
+        table.drop()
+        proxy.cut(**{moment: b"\x02insert\x00"})
+        with pytest.raises(pymongo.errors.AutoReconnect):
+            table.insert_one({"_id": 1})
+        assert table.count_documents({}) == rows
 
 
 def test_a_word_is_found_in_two_pieces(urls: dict[str, str]) -> None:
@@ -266,9 +263,11 @@ def test_a_word_is_found_in_two_pieces(urls: dict[str, str]) -> None:
         client.sendall(b"SEC")
         time.sleep(0.05)  # two packets, most times; it holds for one too
         client.sendall(b"RET\r\n")
-        with pytest.raises(ConnectionError):
-            assert client.recv(100), "an end"
-            raise AssertionError("an answer")
+        try:
+            answer = client.recv(100)
+        except ConnectionError:
+            answer = b""
+        assert (answer, proxy.cuts) == (b"", 1)
 
 
 def test_addresses_and_the_end(pg: str) -> None:

@@ -11,11 +11,12 @@ Each test in test_drill.py shows that an instrument sees the fault it is there f
 """
 
 from drill.calls import Outcome, callers, once
-from drill.cancel import WAYS, Walk, survives_cancellation, walk
+from drill.cancel import WAYS, Walk, cancelled_while, survives_cancellation, walk
 from drill.inputs import MOMENTS, ODD_TEXTS, answers, bad_inputs, refuses, secrets_of
 from drill.proxy import Proxy
 from drill.servers import (
     ZONES,
+    blocked,
     busy,
     contents,
     each_zone,
@@ -38,8 +39,10 @@ __all__ = [
     "Walk",
     "answers",
     "bad_inputs",
+    "blocked",
     "busy",
     "callers",
+    "cancelled_while",
     "contents",
     "each_zone",
     "in_zone",

@@ -26,12 +26,13 @@ class Walk:
 
 
 class Steps:
-    """Awaits some work, and says so to `hit` when it suspends for the k-th time."""
+    """Awaits some work, and calls `cancel` when it suspends for the k-th time; 0 is never."""
 
-    def __init__(self, work: Coroutine[Any, Any, Any], k: int, hit: Callable[[Any], None]) -> None:
-        self.work, self.k, self.hit = work, k, hit
+    def __init__(self, work: Coroutine[Any, Any, Any], k: int, way: Way) -> None:
+        self.work, self.k, self.way = work, k, way
         self.count = 0
         self.place = "?"
+        self.cancel: Callable[[], object] = lambda: None
 
     def __await__(self) -> Generator[Any, Any, Any]:
         value: Any = None
@@ -44,48 +45,63 @@ class Steps:
             value = problem = None
             self.count += 1
             if self.count == self.k:
-                self.place = where(self.work)
                 self.hit(waits)
             try:
                 value = yield waits
             except BaseException as raised:
                 problem = raised
 
+    def hit(self, waits: Any) -> None:
+        self.place = where(self.work)
+        if self.way == "late" and asyncio.isfuture(waits):
+            waits.add_done_callback(lambda _: self.cancel())  # comes before the task's own
+        else:
+            self.cancel()
+
 
 def where(work: Any) -> str:
-    """Return the lines on which a coroutine and those that it awaits stand, the last two."""
+    """Return the lines on which a coroutine and those that it awaits stand, the outermost three."""
     found: list[str] = []
     while (frame := getattr(work, "cr_frame", None)) is not None:
         found.append(f"{frame.f_code.co_name}:{frame.f_lineno}")
         work = work.cr_await
-    return " > ".join(found[:1] + found[1:][-2:]) or "?"
+    return " > ".join(found[:3]) or "?"
 
 
-async def _cancelled_once(
-    work: Callable[[], Coroutine[Any, Any, Any]], k: int, way: Way
-) -> tuple[Steps, bool, Any]:
-    """Run the work and cancel it at its k-th wait: the steps, whether it ended so, its answer."""
+async def _run(steps: Steps) -> tuple[bool, Any]:
+    """Run the work: whether a cancellation ended it, and what it returned."""
     task = asyncio.current_task()
     assert task
-
-    def hit(waits: Any) -> None:
-        if way == "late" and asyncio.isfuture(waits):
-            waits.add_done_callback(lambda _: task.cancel())  # comes before the task's own
-        else:
-            task.cancel()
-
-    if way != "anyio":
-        steps = Steps(work(), k, hit)
+    if steps.way != "anyio":
+        steps.cancel = task.cancel
         try:
-            return steps, False, await steps
+            return False, await steps
         except asyncio.CancelledError:
-            return steps, True, None
+            return True, None
     import anyio
 
     with anyio.CancelScope() as scope:
-        steps = Steps(work(), k, lambda _: scope.cancel())
-        return steps, False, await steps
-    return steps, True, None
+        steps.cancel = scope.cancel
+        return False, await steps
+    return True, None
+
+
+async def _faults(steps: Steps, task: asyncio.Task[tuple[bool, Any]], limit: float) -> list[str]:
+    """Wait for the end of work that is to be cancelled, and return what was wrong with it."""
+    if not (await asyncio.wait({task}, timeout=limit))[0]:
+        task.cancel()
+        await asyncio.wait({task}, timeout=limit)
+        return [f"it did not end within {limit:g} s"]
+    try:
+        ended, answer = task.result()
+    except asyncio.CancelledError:
+        return []
+    except Exception as problem:
+        return [f"{type(problem).__name__} came out instead: {problem}"]
+    # With a scope a call may end well when it waits for nothing more: that is no fault.
+    if ended or steps.way == "anyio" or steps.count < steps.k:
+        return []
+    return [f"the cancellation was swallowed, it returned {answer!r}"]
 
 
 async def walk(
@@ -115,34 +131,56 @@ async def walk(
     """
     found = Walk()
     for k in range(1, most + 1):
-        task = asyncio.create_task(_cancelled_once(work, k, way))
-        began = time.monotonic()
-        done, _ = await asyncio.wait({task}, timeout=limit)
-        name = f"at wait {k}"
-        if not done:
-            task.cancel()
-            await asyncio.wait({task}, timeout=limit)
-            found.faults.append(f"{name}: it did not end within {limit:g} s")
-            found.places = k
-            continue
-        try:
-            steps, ended, answer = task.result()
-        except asyncio.CancelledError:
-            steps, ended, answer = None, True, None
-        except Exception as problem:
-            found.faults.append(f"{name}: {type(problem).__name__} came out instead: {problem}")
-            steps, ended, answer = None, True, None
-        if steps is not None:
-            if steps.count < k:
-                return found  # it came to its end
-            name += f" ({steps.place})"
+        steps, began = Steps(work(), k, way), time.monotonic()
+        task = asyncio.create_task(_run(steps))
+        faults = await _faults(steps, task, limit)
+        if steps.count < k:
+            if faults:
+                raise RuntimeError(f"undisturbed, after {steps.count} waits: {faults[0]}")
+            return found
         found.places = k
-        # With anyio a call may end well when it waits for nothing more: that is no fault.
-        if not ended and way != "anyio":
-            found.faults.append(f"{name}: the cancellation was swallowed, it returned {answer!r}")
-        found.faults += [f"{name}: {fault}" for fault in await _left(busy, again, limit)]
+        faults += await _left(busy, again, limit)
+        found.faults += [f"at wait {k} ({steps.place}): {fault}" for fault in faults]
         found.slowest = max(found.slowest, time.monotonic() - began)
     raise RuntimeError(f"there are more than {most} waits")
+
+
+async def cancelled_while(
+    work: Callable[[], Coroutine[Any, Any, Any]],
+    *,
+    until: Callable[[], Any],
+    busy: Callable[[], Any],
+    again: Callable[[], Awaitable[Any]] | None = None,
+    way: Way = "task",
+    limit: float = 5.0,
+    times: int = 2,
+) -> Walk:
+    """Cancel some work, several times, while the server is at it: in a long statement, at a lock.
+
+    Args:
+        until: seen from the server, the work is there: `blocked(url)`. Called in a thread.
+        way: "task" or "anyio".
+
+    The others are those of `walk`. Raises RuntimeError when the work does not come so far.
+    """
+    found = Walk()
+    for number in range(1, times + 1):
+        steps = Steps(work(), 0, way)
+        task = asyncio.create_task(_run(steps))
+        deadline = time.monotonic() + limit
+        while not await asyncio.to_thread(until):
+            if task.done() or time.monotonic() > deadline:
+                task.cancel()
+                raise RuntimeError("the server was not seen at work for it")
+            await asyncio.sleep(LOOK)
+        began, steps.place = time.monotonic(), where(steps.work)
+        steps.cancel()
+        faults = await _faults(steps, task, limit)
+        faults += await _left(busy, again, limit)
+        found.places = number
+        found.faults += [f"time {number} ({steps.place}): {fault}" for fault in faults]
+        found.slowest = max(found.slowest, time.monotonic() - began)
+    return found
 
 
 async def _left(
@@ -169,12 +207,13 @@ def survives_cancellation(
     work: Callable[[], Coroutine[Any, Any, Any]],
     *,
     busy: Callable[[], Any],
+    until: Callable[[], Any] | None = None,
     again: Callable[[], Awaitable[Any]] | None = None,
     finish: Callable[[], Awaitable[Any]] | None = None,
     way: Way = "task",
     limit: float = 5.0,
 ) -> Walk:
-    """Assert that a walk finds no fault, in an event loop of its own. See `walk`.
+    """Assert that `walk`, or with `until` `cancelled_while`, finds no fault, in a loop of its own.
 
     `finish` is awaited at the end, such as `engine.dispose`. A work that never waits is no
     subject for this, and fails.
@@ -182,7 +221,11 @@ def survives_cancellation(
 
     async def main() -> Walk:
         try:
-            return await walk(work, busy=busy, again=again, way=way, limit=limit)
+            if until is None:
+                return await walk(work, busy=busy, again=again, way=way, limit=limit)
+            return await cancelled_while(
+                work, until=until, busy=busy, again=again, way=way, limit=limit
+            )
         finally:
             if finish:
                 await finish()

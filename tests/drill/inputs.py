@@ -105,7 +105,8 @@ ODD_TEXTS: dict[str, str] = {
     "the word null": "NULL",
 }
 #: Instants that local clocks get wrong. A day's and a year's end, a leap day, microseconds, and in
-#: Berlin and Los Angeles the hour that is left out and the hour that comes twice.
+#: Berlin and Los Angeles the hour that is left out and the hour that comes twice. Compare in UTC:
+#: to Python a time in an hour that comes twice is unequal to every time of another zone.
 MOMENTS: tuple[datetime, ...] = (
     datetime(2024, 2, 29, 23, 59, 59, 999_999, tzinfo=UTC),
     datetime(2024, 12, 31, 23, 30, tzinfo=UTC),

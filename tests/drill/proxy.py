@@ -288,7 +288,7 @@ class Proxy:
                 self._cut_politely(link)
             return
         text, length = link.said + piece, len(rule.word) if rule else 0
-        link.said = text[len(text) - max(0, length - 1) :] if length > 1 else b""
+        link.said = text[-(length - 1) :] if length > 1 else b""
         if rule and rule.word in text:
             self._rule = None
             if not rule.reaches:

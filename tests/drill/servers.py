@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal, Protocol
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
@@ -128,19 +128,30 @@ def no_writes(url: str) -> AbstractContextManager[None]:
     return database_setting(url, "default_transaction_read_only", "on")
 
 
-def busy(url: str, most: int | None = None) -> Callable[[], list[Any]]:
+def busy(url: str, most: int | None = None, but: Collection[int] = ()) -> Callable[[], list[Any]]:
     """Give a function that tells which sessions on a PostgreSQL database are not idle.
 
     Args:
         most: how many sessions there may be in all, idle ones too: the pool's size.
+        but: the process ids of sessions that the test itself keeps busy, such as with a lock.
     """
 
     def look() -> list[Any]:
         with direct(url) as connection:
-            found = connection.execute(BUSY).fetchall()
-        if most is not None and (count := sessions(url)) > most:
+            found = [row for row in connection.execute(BUSY) if row[0] not in but]
+        if most is not None and (count := sessions(url) - len(but)) > most:
             found.append(f"{count} sessions, not {most}")
         return found
+
+    return look
+
+
+def blocked(url: str) -> Callable[[], list[Any]]:
+    """Give a function that tells which sessions on a PostgreSQL database wait for a lock."""
+
+    def look() -> list[Any]:
+        with direct(url) as connection:
+            return connection.execute(BUSY + " AND wait_event_type = 'Lock'").fetchall()
 
     return look
 
