@@ -16,6 +16,7 @@ import pymongo
 import pytest
 import redis
 from conftest import until
+from drill.servers import made
 from redis import asyncio as redis_asyncio
 
 from helpers import lab
@@ -25,12 +26,7 @@ ROUND = 60.0  # milliseconds: what a delay of half of it adds to each question
 
 @pytest.fixture(scope="module")
 def pg() -> str:
-    """The URL of a database with a table `t`, whose row 1 holds 0."""
-    url = lab.postgres("85").dsn
-    with psycopg.connect(url) as connection:
-        connection.execute("CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL, made timestamptz)")
-        connection.execute("INSERT INTO t VALUES (1, 0)")
-    return url
+    return made(lab.postgres("85").dsn)
 
 
 @pytest.fixture(scope="module")

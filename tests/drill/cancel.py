@@ -135,7 +135,7 @@ async def walk(
         task = asyncio.create_task(_run(steps))
         faults = await _faults(steps, task, limit)
         if steps.count < k:
-            if faults:
+            if faults and not found.faults:  # else it is what an earlier cancellation left
                 raise RuntimeError(f"undisturbed, after {steps.count} waits: {faults[0]}")
             return found
         found.places = k

@@ -50,6 +50,25 @@ def paused(server: Pausable) -> Iterator[None]:
         server.resume()
 
 
+def made(url: str) -> str:
+    """Make what the drill's own tests work on: a table `t`, whose row 1 holds 0. Return the URL."""
+    with direct(url) as connection:
+        connection.execute("CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL, made timestamptz)")
+        connection.execute("INSERT INTO t VALUES (1, 0)")
+        connection.execute("CREATE SEQUENCE s")
+    return url
+
+
+def execute(url: str, *statements: str) -> list[Any]:
+    """Run statements in a session of their own, in autocommit; return the rows of the last."""
+    rows: list[Any] = []
+    with psycopg.connect(plain(url), autocommit=True) as connection:
+        for statement in statements:
+            cursor = connection.execute(statement.encode())
+            rows = cursor.fetchall() if cursor.description else []
+    return rows
+
+
 def plain(url: str) -> str:
     """Return a PostgreSQL URL as psycopg reads it, without SQLAlchemy's driver."""
     return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", url)
