@@ -120,12 +120,11 @@ def test_the_line_passes_everything_and_its_delay_is_there(
     with drill.Proxy(urls[kind]) as proxy:
         big = "ä" * 300_000
         assert ask(proxy.url, big, 1) == {big}
-        more = [seconds(lambda n=n: ask(proxy.url, "x", n)) for n in (1, 6)]
+        fast = min(seconds(lambda: ask(proxy.url, "x", 6)) for _ in range(3))
         proxy.delay(ROUND / 2)
-        slow = [seconds(lambda n=n: ask(proxy.url, "x", n)) for n in (1, 6)]
-        # Five questions more: their time, without that of connecting.
-        assert slow[1] - slow[0] > 5 * ROUND / 1000 * 0.9
-        assert slow[1] - slow[0] > 3 * (more[1] - more[0])
+        slow = seconds(lambda: ask(proxy.url, "x", 6))
+        assert slow > 7 * ROUND / 1000  # six questions, and the connection itself
+        assert slow > 2 * fast
         until(lambda: not proxy.connections, 10, "the end of the connections")
 
 
@@ -133,9 +132,9 @@ def test_a_delay_does_not_make_the_line_narrow(line: drill.Proxy) -> None:
     """What takes many packets comes after one delay, not one for each."""
     line.delay(ROUND / 2)
     with psycopg.connect(line.url) as connection:
-        ask = "SELECT repeat('x', 1000) FROM generate_series(1, 5000)"
+        ask = "SELECT repeat('x', 1000) FROM generate_series(1, 10_000)"  # 10 MB: 150 pieces
         once = seconds(lambda: connection.execute("SELECT 1"))
-        assert seconds(lambda: connection.execute(ask)) < once + 10 * ROUND / 1000
+        assert seconds(lambda: connection.execute(ask)) < once + 30 * ROUND / 1000
 
 
 def test_a_dropped_line_refuses_the_new_and_keeps_the_old(line: drill.Proxy) -> None:

@@ -232,6 +232,8 @@ def test_callers_are_really_at_once_and_counted() -> None:
         with suppress(asyncio.CancelledError):
             await asyncio.sleep(1)
 
+    outcome = drill.once(lambda: crowd(), 1)
+    assert (outcome.answers, dict(outcome.errors)) == (0, {"TypeError": 1})
     began = time.monotonic()
     assert drill.callers(2, deaf, 0, patience=0.1).hanging == 2
     assert time.monotonic() - began < 6

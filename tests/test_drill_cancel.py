@@ -183,7 +183,7 @@ def main():
         n = connection.execute("SELECT n FROM t").fetchone()[0]
         connection.execute("SELECT pg_sleep(0.3)")
         connection.execute("UPDATE t SET n = %s", [n + 1])
-    connection.execute("SELECT pg_sleep(0.1)")
+    connection.execute("SELECT pg_sleep(0.4)")
     return number
 """
 
@@ -192,8 +192,7 @@ def main():
 def test_two_processes_at_once(pg: str, safe: bool, after: int) -> None:
     said = drill.twice(ADD.replace("{safe}", str(safe)), pg)
     assert [(one.result, one.error) for one in said] == [(0, None), (1, None)]
-    assert drill.overlap(said) > 0.05
-    assert abs(said[0].began - said[1].began) < 0.05
+    assert drill.overlap(said) > 0
     assert execute(pg, "SELECT n FROM t") == [(after,)]
     execute(pg, "UPDATE t SET n = 0")
 

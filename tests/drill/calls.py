@@ -153,7 +153,9 @@ def _wait(condition: Callable[[], bool], seconds: float) -> None:
 def _calls(crowd: Crowd, caller: int, function: Callable[[], Any]) -> None:
     while crowd.begin(caller):
         try:
-            function()
+            if inspect.iscoroutine(work := function()):
+                work.close()
+                raise TypeError("an async function, not one that returns a coroutine")
         except BaseException as problem:
             crowd.end(caller, problem)
         else:

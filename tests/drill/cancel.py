@@ -6,13 +6,14 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any, Literal
 
 Way = Literal["task", "late", "anyio"]
 #: "task": `task.cancel()`, as by asyncio.timeout or wait_for, as the wait begins. "late": the same,
 #: at the moment in which the wait has ended and the task does not know it yet. "anyio": a cancel
 #: scope, as in Starlette, which cancels every wait from then on, also those that clean up.
-WAYS: tuple[Way, ...] = ("task", "late", "anyio")
+WAYS: tuple[Way, ...] = ("task", "late", "anyio") if find_spec("anyio") else ("task", "late")
 LOOK = 0.01  # seconds between two looks at the server
 
 

@@ -27,9 +27,8 @@ try:
     while (left := moment - time.time()) > 0:
         time.sleep(max(0, left - 0.002))
     began = time.time()
-    result = space["main"]()
-    if inspect.iscoroutine(result):
-        result = asyncio.run(result)
+    answer = space["main"]()
+    result = asyncio.run(answer) if inspect.iscoroutine(answer) else answer
 except BaseException as problem:
     error = f"{type(problem).__name__}: {problem}"
 say(result=result, error=error, began=began, ended=time.time())
