@@ -188,12 +188,7 @@ async def _left(
     busy: Callable[[], Any], again: Callable[[], Awaitable[Any]] | None, limit: float
 ) -> list[str]:
     """Return what a cancelled call has left behind."""
-    faults, deadline = [], time.monotonic() + limit
-    while left := await asyncio.to_thread(busy):
-        if time.monotonic() > deadline:
-            faults.append(f"still on the server after {limit:g} s: {left}")
-            break
-        await asyncio.sleep(LOOK)
+    faults = await _quiet(busy, limit)
     if again:
         try:
             await asyncio.wait_for(again(), limit)
@@ -201,7 +196,18 @@ async def _left(
             faults.append(f"afterwards: no connection or no answer within {limit:g} s")
         except Exception as problem:
             faults.append(f"afterwards: {type(problem).__name__}: {problem}")
-    return faults
+    # Once more: what goes on without its caller may have begun only now.
+    return faults or await _quiet(busy, limit)
+
+
+async def _quiet(busy: Callable[[], Any], limit: float) -> list[str]:
+    """Wait until nothing is left on the server; return what is there after `limit` seconds."""
+    deadline = time.monotonic() + limit
+    while left := await asyncio.to_thread(busy):
+        if time.monotonic() > deadline:
+            return [f"still on the server after {limit:g} s: {left}"]
+        await asyncio.sleep(LOOK)
+    return []
 
 
 def survives_cancellation(
