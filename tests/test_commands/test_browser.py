@@ -31,8 +31,9 @@ from helpers.engines.record import living
 from helpers.regression import compared, left_out
 from playwright.sync_api import BrowserContext, Locator, Page, expect, sync_playwright
 
-from helpers import outline, work
+from helpers import outline
 from helpers.base.paths import NOTEBOOKS, ROOT
+from helpers.commands import work
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, PROGRAMS)), None)

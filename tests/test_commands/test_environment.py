@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from labs import Lab, new_folder, until
+from labs import Lab, in_a_namespace, new_folder, until
 from packaging.requirements import Requirement
-from test_faults import in_a_namespace
 
 from helpers.base.errors import LabError
 from helpers.base.paths import ROOT

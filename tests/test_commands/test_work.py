@@ -10,12 +10,12 @@ from typing import Any
 
 import nbformat
 import pytest
-from labs import Failed, Lab
-from test_faults import in_a_namespace
+from labs import Failed, Lab, in_a_namespace
 
-from helpers import outline, work
+from helpers import outline
 from helpers.base.errors import LabError
 from helpers.base.paths import NOTEBOOKS, ROOT
+from helpers.commands import work
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from labs import (
     Program,
     each_kind,
     gone,
+    in_a_namespace,
     kill,
     look,
     new_folder,
@@ -387,15 +388,6 @@ def test_a_broken_configuration(lab: Lab) -> None:
 
 
 # Disks.
-
-
-def in_a_namespace(script: str) -> list[str]:
-    """Return the start of a command that mounts what `script` says, for itself only.
-
-    The rest of the command runs as the same user, below these mounts.
-    """
-    mounts = ["--mount"] if os.geteuid() == 0 else ["-U", "--map-current-user", "--keep-caps", "-m"]
-    return ["unshare", *mounts, "sh", "-c", f'{script} && exec "$@"', "sh"]
 
 
 def test_a_full_disk_at_the_start(lab: Lab) -> None:

@@ -15,8 +15,8 @@ import psycopg
 import pymongo
 import pytest
 import redis
-from conftest import until
 from drill.servers import made
+from labs import until
 from redis import asyncio as redis_asyncio
 
 from helpers import lab

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 
 from IPython.core.inputtransformer2 import TransformerManager
 
-from helpers.mutants import documents, lua, python, sql
-from helpers.mutants.change import Cell, Change
+from helpers.commands.mutants import documents, lua, python, sql
+from helpers.commands.mutants.change import Cell, Change
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def meaning(source: str) -> str | None:
 def _tree(source: str) -> ast.Module:
     with contextlib.suppress(SyntaxError):  # most cells need nothing of IPython
         return ast.parse(source)
-    manager = TransformerManager()  # type: ignore[no-untyped-call]
+    manager = TransformerManager()
     return ast.parse(manager.transform_cell(source))
 
 

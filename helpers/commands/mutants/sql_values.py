@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from helpers.mutants.change import Change
-from helpers.mutants.sql_tokens import Run, Tokens
+from helpers.commands.mutants.change import Change
+from helpers.commands.mutants.sql_tokens import Run, Tokens
 
 COMPARISONS = {
     **{"<": ["<=", ">"], "<=": ["<", ">="], ">": [">=", "<"], ">=": [">", "<="]},

@@ -18,9 +18,9 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from helpers.mutants import sql_clauses
-from helpers.mutants.change import Cell, Change, Text
-from helpers.mutants.sql_tokens import Tokens
+from helpers.commands.mutants import sql_clauses
+from helpers.commands.mutants.change import Cell, Change, Text
+from helpers.commands.mutants.sql_tokens import Tokens
 
 # What sqlglot does not know it logs as a warning; here that is an expected answer.
 logging.getLogger("sqlglot").setLevel(logging.ERROR)

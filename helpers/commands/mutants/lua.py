@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from helpers.mutants.change import Cell, Change, Text, of_sequence
+from helpers.commands.mutants.change import Cell, Change, Text, of_sequence
 
 _TOKEN = re.compile(
     r"(?P<blank>\s+|--[^\n]*)|(?P<string>'[^'\n]*'|\"[^\"\n]*\")|(?P<word>[A-Za-z_][\w.]*)"

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import inspect
-from pathlib import Path
 
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
+from helpers import outline
+from helpers.commands.mutants import keeps, mutants, scaffolding, sql, unparsed
+from helpers.commands.mutants.change import Cell
+from helpers.commands.mutants.variants import variants
 from helpers.exercises import Exercise
-from helpers.mutants import keeps, mutants, scaffolding, sql, unparsed
-from helpers.mutants.change import Cell
-from helpers.mutants.variants import variants
 
-EXERCISES = Path(__file__).resolve().parent.parent / "helpers" / "exercises"
-LESSONS = sorted(path.stem for path in EXERCISES.glob("lesson_[0-9][0-9].py"))
+EXERCISES = {
+    notebook.exercise_id(place): outline.load(file).EXERCISE
+    for notebook in outline.notebooks()
+    for place, file in enumerate(notebook.exercises, start=1)
+}
 
 # Each operator with a cell and exactly what it makes of it.
 PYTHON = [
@@ -365,11 +367,6 @@ def test_no_variant_where_it_could_differ(cell: str, why: str) -> None:
     assert not found, why
 
 
-def exercises_of(lesson: str) -> list[Exercise]:
-    found: list[Exercise] = importlib.import_module(f"helpers.exercises.{lesson}").EXERCISES
-    return found
-
-
 def compiles(source: str) -> bool:
     """Whether IPython takes a cell."""
     code = TransformerManager().transform_cell(source)
@@ -377,30 +374,28 @@ def compiles(source: str) -> bool:
     return True
 
 
-@pytest.mark.parametrize("lesson", LESSONS)
-def test_every_exercise_has_mutants(lesson: str) -> None:
-    for exercise in exercises_of(lesson):
-        found = mutants(exercise.solution, exercise.starter)
-        given = scaffolding(exercise.solution, exercise.starter)
-        assert len(found) >= 3, (exercise.number, len(found))
-        assert all(compiles(m.source) and keeps(m.source, given) for m in found)
-        assert len({m.source for m in found} | {exercise.solution}) == len(found) + 1
-        assert len({m.id for m in found}) == len(found)
+@pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
+def test_every_exercise_has_mutants(exercise: Exercise) -> None:
+    found = mutants(exercise.solution, exercise.starter)
+    given = scaffolding(exercise.solution, exercise.starter)
+    assert len(found) >= 3
+    assert all(compiles(m.source) and keeps(m.source, given) for m in found)
+    assert len({m.source for m in found} | {exercise.solution}) == len(found) + 1
+    assert len({m.id for m in found}) == len(found)
 
 
-def test_the_same_mutants_in_the_same_order_every_time() -> None:
-    for lesson in LESSONS:
-        exercise = exercises_of(lesson)[-1]
-        found = mutants(exercise.solution, exercise.starter)
-        assert found == mutants(exercise.solution, exercise.starter)
-        assert [m.line for m in found] == sorted(m.line for m in found)
+@pytest.mark.parametrize("id", ["00-1", "01a-1", "02e-1", "03-2", "04d-1", "05b-1", "06h-1"])
+def test_the_same_mutants_in_the_same_order_every_time(id: str) -> None:
+    exercise = EXERCISES[id]
+    found = mutants(exercise.solution, exercise.starter)
+    assert found == mutants(exercise.solution, exercise.starter)
+    assert [m.line for m in found] == sorted(m.line for m in found)
 
 
-@pytest.mark.parametrize("lesson", LESSONS)
-def test_every_exercise_has_right_variants(lesson: str) -> None:
-    for exercise in exercises_of(lesson):
-        keep = set(inspect.signature(exercise.check).parameters)
-        found = variants(exercise.solution, exercise.starter, keep)
-        given = scaffolding(exercise.solution, exercise.starter)
-        assert found
-        assert all(compiles(v.source) and keeps(v.source, given) for v in found)
+@pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
+def test_every_exercise_has_right_variants(exercise: Exercise) -> None:
+    keep = set(inspect.signature(exercise.check).parameters)
+    found = variants(exercise.solution, exercise.starter, keep)
+    given = scaffolding(exercise.solution, exercise.starter)
+    assert found
+    assert all(compiles(v.source) and keeps(v.source, given) for v in found)

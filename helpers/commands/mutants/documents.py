@@ -11,8 +11,8 @@ import ast
 from collections.abc import Iterator
 from itertools import pairwise
 
-from helpers.mutants.change import Cell, Change, Span, of_sequence
-from helpers.mutants.expressions import entries
+from helpers.commands.mutants.change import Cell, Change, Span, of_sequence
+from helpers.commands.mutants.expressions import entries
 
 EXCHANGED = {
     "$lt": ["$lte", "$gt"],

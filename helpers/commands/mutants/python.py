@@ -16,8 +16,8 @@ import ast
 import re
 from collections.abc import Iterator
 
-from helpers.mutants import expressions
-from helpers.mutants.change import TASK_CALL, Cell, Change
+from helpers.commands.mutants import expressions
+from helpers.commands.mutants.change import TASK_CALL, Cell, Change
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 # Names and modules that are missing say so at once; nothing is learned from leaving them out.

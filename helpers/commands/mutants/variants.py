@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from helpers.mutants import applied, keeps, lua, meaning, scaffolding, sql, sql_variants
-from helpers.mutants.change import TASK_CALL, Cell, Change, Text
-from helpers.mutants.python import FUNCTIONS
+from helpers.commands.mutants import applied, keeps, lua, meaning, scaffolding, sql, sql_variants
+from helpers.commands.mutants.change import TASK_CALL, Cell, Change, Text
+from helpers.commands.mutants.python import FUNCTIONS
 
 # Calls without an effect whose result depends on nothing but their arguments.
 PURE = {

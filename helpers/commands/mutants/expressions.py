@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-from helpers.mutants.change import Cell, Change, Span, of_sequence
+from helpers.commands.mutants.change import Cell, Change, Span, of_sequence
 
 COMPARISONS: dict[type[ast.cmpop], tuple[str, list[str]]] = {
     ast.Lt: ("<", ["<=", ">"]),

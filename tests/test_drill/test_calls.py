@@ -13,8 +13,8 @@ import drill
 import psycopg
 import pytest
 import redis
-from conftest import until
 from drill.servers import execute, made
+from labs import until
 
 from helpers import lab
 

@@ -10,7 +10,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.eliminate_subqueries import eliminate_subqueries
 
-from helpers.mutants.sql import plain
+from helpers.commands.mutants.sql import plain
 
 _PLACEHOLDER = re.compile(r"%\(\w+\)[sbt]|%[sbt]\b|\{[^{}]*\}|%%")
 

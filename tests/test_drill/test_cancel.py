@@ -11,8 +11,8 @@ from typing import Any
 import drill
 import psycopg
 import pytest
-from conftest import until
 from drill.servers import execute, made
+from labs import until
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 

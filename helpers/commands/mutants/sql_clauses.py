@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from helpers.mutants import sql_values
-from helpers.mutants.change import Change, of_sequence
-from helpers.mutants.sql_tokens import Run, Tokens
+from helpers.commands.mutants import sql_values
+from helpers.commands.mutants.change import Change, of_sequence
+from helpers.commands.mutants.sql_tokens import Run, Tokens
 
 # One phrase for another; "" leaves it out.
 PHRASES: list[tuple[str, str, str]] = [
