@@ -19,6 +19,7 @@ Usage: make VERB, or python3 -m helpers VERB
   reset 01         empty lesson 01's databases      (make reset LESSON=01)
   outputs          run every notebook again and store its outputs
   try 05b-1 FILE   check a file's content as the answer to an exercise  (ARGS="05b-1 FILE")
+  mutants 05b      attack exercises with changed solutions        (make mutants LESSON=05b)
   bench            ratios of this lab's times to those of the bare programs
   soak 20          the notebooks N times in a row   (make soak N=20)
 

@@ -13,9 +13,10 @@ from typing import Any
 import nbformat
 import pytest
 
-from helpers import lab, outline, regression, shop
+from helpers import lab, outline, shop
 from helpers.base.errors import LabError
 from helpers.base.paths import NOTEBOOKS
+from helpers.commands import regression
 
 FOLDER = NOTEBOOKS / "05_mongodb_analytics_pipeline"
 WEIGHTS = {"page_view": 1, "click": 5, "purchase": 10}

@@ -193,6 +193,14 @@ def try_(arguments: list[str]) -> int:
     return trial.try_(arguments)
 
 
+def mutants(arguments: list[str]) -> int:
+    """Attack exercises with answers that are wrong in one place; print who refuses them."""
+    from helpers.commands import mutate
+
+    os.environ["LAB_ENGINE"] = os.environ.get("LAB_ENGINE") or "embedded"
+    return mutate.mutate(arguments)
+
+
 def bench(_: list[str]) -> int:
     """Print ratios of the lab's times to those of the bare programs."""
     python(str(paths.ROOT / "tests" / "bench.py"))
@@ -218,6 +226,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "test": test,
     "outputs": outputs,
     "try": try_,
+    "mutants": mutants,
     "bench": bench,
     "soak": soak,
 }

@@ -26,7 +26,9 @@ How to write an exercise
 6. `solution`, each of `wrong` and each of `right` are whole cells. `wrong` pairs a cell with words
    that only its own reason contains: the mistakes that people make. `right` has answers that look
    unlike the solution and are as good.
-7. `minutes` is how long a learner needs for it, 4 to 20. Put the starter into the notebook, and
+7. `make mutants LESSON=05b` changes the solution in one place after the other. What the check
+   accepts is a hole, or as good as the solution: then `equal` has its id and the reason.
+8. `minutes` is how long a learner needs for it, 4 to 20. Put the starter into the notebook, and
    run tests/test_exercises.py.
 
     STARTER = """
@@ -56,8 +58,8 @@ How to write an exercise
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from helpers.kinds.place import Place
@@ -86,6 +88,7 @@ class Exercise:
     wrong: Sequence[tuple[str, str]]
     check: Callable[..., Any]
     right: Sequence[str] = ()
+    equal: Mapping[str, str] = field(default_factory=dict)
     cells: Sequence[str] = ()
     prepare: Callable[..., None] | None = None
     praise: str = ""

@@ -26,14 +26,15 @@ from urllib.parse import urlsplit
 import nbformat
 import psutil
 import pytest
-from helpers.engines.processes import has_ended
-from helpers.engines.record import living
-from helpers.regression import compared, left_out
 from playwright.sync_api import BrowserContext, Locator, Page, expect, sync_playwright
 
 from helpers import outline
 from helpers.base.paths import NOTEBOOKS, ROOT
+from helpers.base.processes import has_ended
+from helpers.base.record import living
 from helpers.commands import work
+from helpers.commands.outputs import compared
+from helpers.commands.own_lab import left_out
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, PROGRAMS)), None)
