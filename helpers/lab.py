@@ -15,7 +15,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers.base import paths
+from helpers.base import hiding, paths
 from helpers.base.errors import LabError
 from helpers.engines import start
 from helpers.kinds.mongodb import MongoPlace
@@ -24,6 +24,8 @@ from helpers.kinds.redis import RedisPlace
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+hiding.refuse(Path.cwd())  # Python finds a learner's redis.py before the package redis
 
 __all__ = ["LabError", "doctor", "mongodb", "postgres", "redis", "sql", "state_dir"]
 
