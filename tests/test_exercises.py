@@ -2,13 +2,15 @@
 
 The notebook's own cells above the exercise run first. Then the untouched starter says not
 attempted, every typical wrong answer is incorrect with its own reason, the solution is correct,
-also the second time, each other right answer is correct, and after all that the starter says not
-attempted again. The cells run one after another in one namespace, as a learner's do.
+also the second time, each other right answer is correct, a few cells made by machine are refused
+or accepted as they must be, and after all that the starter says not attempted again. The cells run
+one after another in one namespace, as a learner's do.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import re
 from collections.abc import Iterator
@@ -19,9 +21,13 @@ from typing import Any
 import pytest
 
 from helpers import check, outline
+from helpers.commands.mutants import mutants
+from helpers.commands.mutants.variants import variants
 from helpers.commands.trial import Trial
 from helpers.exercises import Exercise, Incorrect, NotAttempted
 from helpers.outline import Notebook
+
+REFUSED = "refused"  # in whatever way, but not accepted
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Case:
     words_of_others: tuple[str, ...] = ()
 
 
-def cases_of(exercise: Exercise) -> list[Case]:
+def cases_of(exercise: Exercise, by_machine: bool = False) -> list[Case]:
     """All cells of an exercise, in the order that would show a start that does not start over."""
     words = [reason for _, reason in exercise.wrong]
     wrong = [
@@ -43,21 +49,40 @@ def cases_of(exercise: Exercise) -> list[Case]:
         for n, (source, reason) in enumerate(exercise.wrong, start=1)
     ]
     right = [Case(f"right{n}", cell, "correct") for n, cell in enumerate(exercise.right, start=1)]
+    made = sample(exercise) if by_machine else []
     return [
         Case("starter", exercise.starter, "not attempted"),
         *wrong,
         Case("solution", exercise.solution, "correct"),
         Case("solution-again", exercise.solution, "correct"),
         *right,
+        *made,
         Case("starter-again", exercise.starter, "not attempted"),
+    ]
+
+
+def sample(exercise: Exercise) -> list[Case]:
+    """A few cells made by machine; `make mutants` runs them all."""
+    found = mutants(exercise.solution, exercise.starter)
+    chosen = sorted((one for one in found if one.id not in exercise.equal), key=lambda one: one.id)
+    keep = set(inspect.signature(exercise.check).parameters)
+    right = variants(exercise.solution, exercise.starter, keep)[-1:]
+    return [
+        *(Case(f"mutant-{one.id}", one.source, REFUSED) for one in chosen[:2]),
+        *(Case("variant", one.source, "correct") for one in right),
     ]
 
 
 def complaints(trial: Trial, place: int, case: Case) -> list[str]:
     """Run the case's cell; say in words what did not come out as it must."""
+    if case.name.startswith(("mutant", "variant")):
+        trial.forget(place)  # a name that it does not define must not be there
     first = trial.answer(place, case.source)
     found = []
-    if first.outcome != case.outcome:
+    if case.outcome == REFUSED:
+        if first.outcome in ("correct", "not checked"):
+            found.append(f"the outcome is {first.outcome!r}: {first.text}")
+    elif first.outcome != case.outcome:
         found.append(f"the outcome is {first.outcome!r}, not {case.outcome!r}: {first.text}")
     elif case.words not in first.text:
         found.append(f"{case.words!r} is not in the reason: {first.text}")
@@ -115,7 +140,7 @@ IDS = [notebook.exercise_id(place) for notebook, place, _ in EXERCISES]
 CASES = [
     pytest.param(notebook, place, case, id=f"{notebook.exercise_id(place)}-{case.name}")
     for notebook, place, exercise in EXERCISES
-    for case in cases_of(exercise)
+    for case in cases_of(exercise, by_machine=True)
 ]
 each_exercise = pytest.mark.parametrize(("notebook", "place", "exercise"), EXERCISES, ids=IDS)
 
@@ -167,6 +192,16 @@ def test_outcome(shells: Shells, notebook: Notebook, place: int, case: Case) -> 
 def test_is_complete(notebook: Notebook, place: int, exercise: Exercise) -> None:
     """Each exercise has hints, wrong answers and whole cells."""
     assert mistakes_in(exercise, place) == []
+
+
+@each_exercise
+def test_what_is_listed_as_equal_can_be_made(
+    notebook: Notebook, place: int, exercise: Exercise
+) -> None:
+    """Each entry is a mutant of the solution as it is now, and has a reason."""
+    made = {one.id for one in mutants(exercise.solution, exercise.starter)}
+    assert set(exercise.equal) <= made
+    assert all(reason.strip() for reason in exercise.equal.values())
 
 
 @each_exercise

@@ -84,6 +84,7 @@ class Trial:
         ]
         self.cells = [cell for cell in notebook.cells() if cell["cell_type"] == "code"]
         self.ran: set[str] = set()
+        self.names: dict[int, dict[str, Any]] = {}  # for each exercise, those of the cells above
         self.before = Path.cwd()
         self.path = list(sys.path)
 
@@ -140,6 +141,13 @@ class Trial:
                 raise CellFailed(
                     f"{self.notebook.path.name}, cell {cell['id']}: {error!r}\n{printed[-2000:]}"
                 )
+        self.names.setdefault(place, dict(self.shell.user_ns))
+
+    def forget(self, place: int) -> None:
+        """Bring back the names that the cells above an exercise have left, and no others."""
+        self.set_up(place)
+        self.shell.user_ns.clear()
+        self.shell.user_ns.update(self.names[place])
 
     def task(self, place: int) -> Task:
         """Return the exercise's task, as the notebook's set-up cell has made it."""

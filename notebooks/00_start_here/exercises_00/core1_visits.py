@@ -96,6 +96,9 @@ EXERCISE = Exercise(
     starter=STARTER,
     solution=SOLUTION,
     check=check,
+    equal=dict.fromkeys(
+        ("308d4eed", "ae6d6ebd", "cdeab684"), "any row is right, whatever its values are"
+    ),
     prepare=prepare,
     hints=[
         "CREATE TABLE name (column type constraint, ...). The two constraints you need are "
