@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from helpers import outline
 from helpers.base import paths
 from helpers.base.errors import LabError
 from helpers.base.processes import end, supervisors
@@ -162,7 +164,10 @@ def reset(arguments: list[str]) -> int:
 
 
 def test(arguments: list[str]) -> int:
-    """Run the regression run: nbval over every notebook, and the tests folder."""
+    """Run the regression run: nbval over every notebook, and the tests folder.
+
+    Arguments are pytest's. A number stands for notebooks: 05b for one, 05 for a whole lesson.
+    """
     prepare()
     os.environ["LAB_ENGINE"] = engine = os.environ.get("LAB_ENGINE") or "embedded"
     others = [name for name in ("embedded", "docker") if name != engine]
@@ -170,7 +175,21 @@ def test(arguments: list[str]) -> int:
     external = ["notebooks", "tests/test_exercises.py"]
     everything = external if engine == "external" else ["notebooks", "tests"]
     marks = " and ".join(f"not {name}" for name in others)
-    return python("-m", "pytest", "-m", marks, *(arguments or everything))
+    return python("-m", "pytest", "-m", marks, *(paths_of(arguments) or everything))
+
+
+def paths_of(words: list[str]) -> list[str]:
+    """Return the words with notebooks' paths in the place of their numbers. Raises LabError."""
+    found = []
+    for word in words:
+        if not re.fullmatch(r"[0-9]{2}[a-z]?", word):
+            found.append(word)
+            continue
+        named = [one for one in outline.notebooks() if word in (one.number, one.lesson)]
+        if not named:
+            raise LabError(f"No notebook has the number {word}.")
+        found += [str(one.path.relative_to(paths.ROOT)) for one in named]
+    return found
 
 
 def python(*arguments: str) -> NoReturn:
