@@ -19,9 +19,9 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
-from helpers import outline
 from helpers.base.errors import LabError
 from helpers.base.paths import ROOT
 from helpers.commands.trial import Outcome, Trial
@@ -97,8 +97,9 @@ class Answers:
 
     def start(self) -> None:
         """Start the process, and a thread that reads what it says."""
+        number, path = self.notebook.number, self.notebook.path
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "helpers.commands.answering", self.notebook.number],
+            [sys.executable, "-m", "helpers.commands.answering", number, str(path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -197,4 +198,4 @@ def serve(notebook: Notebook) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    serve(outline.find(sys.argv[1]))
+    serve(Notebook(sys.argv[1], Path(sys.argv[2])))
