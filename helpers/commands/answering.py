@@ -93,6 +93,8 @@ class Answers:
     def read(self, seconds: float) -> dict[str, Any]:
         """Return the next answer. Raises queue.Empty; an ended process says so in its place."""
         said: dict[str, Any] = json.loads(self.lines.get(timeout=seconds))
+        if said.get("ended"):
+            self.end()
         return said
 
     def start(self) -> None:
@@ -116,8 +118,8 @@ class Answers:
         assert process.stdout
         for line in process.stdout:
             lines.put(line)
-        ended = {"outcome": "raised", "text": "The answer ended the kernel.", "error": "It ended."}
-        lines.put(json.dumps(ended))
+        words = "The answer ended the kernel."
+        lines.put(json.dumps({"outcome": "raised", "text": words, "error": words, "ended": True}))
 
     def end(self) -> None:
         """End the process, and what it has started, at once."""
