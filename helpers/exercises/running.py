@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,15 +13,19 @@ from typing import Any
 import psycopg
 
 from helpers.base.errors import LabError
-from helpers.exercises import Incorrect, NotAttempted, Place
+from helpers.exercises import CouldNotCheck, Incorrect, NotAttempted, Place
 from helpers.kinds.kind import NotReady
+
+LONGEST_SHOWN = 60  # characters of an argument in a reason
 
 
 def in_words(error: BaseException) -> str:
     """Return an exception as a sentence: its type and the first line of its message."""
     if isinstance(error, LabError):
         return str(error)
-    first = (str(error).strip().splitlines() or [""])[0].rstrip(".")
+    said = str(error).partition(", full error: ")[0]  # pymongo adds the server's whole answer
+    said = re.sub(r"( at)? 0x[0-9a-fA-F]+", "", said)  # an address differs in every run
+    first = (said.strip().splitlines() or [""])[0].rstrip(".")
     return f"{type(error).__name__}: {first}." if first else f"{type(error).__name__}."
 
 
@@ -35,19 +41,36 @@ def running(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (Incorrect, NotAttempted, LabError):
+    except (Incorrect, NotAttempted, CouldNotCheck, LabError, KeyboardInterrupt, GeneratorExit):
         raise
-    except Exception as error:
+    except BaseException as error:  # SystemExit and CancelledError are the learner's as well
+        if isinstance(error, asyncio.CancelledError) and being_cancelled():
+            raise
         raise Incorrect(f"{what} raised {in_words(error)}") from error
+
+
+def being_cancelled() -> bool:
+    """Whether somebody cancels this task: the check, or the learner with the stop button."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no loop runs
+        return False
+    return task is not None and task.cancelling() > 0
+
+
+def shown(value: object) -> str:
+    """Return a plain value as Python writes it, cut when it is long; of others the type."""
+    if not isinstance(value, str | int | float | bool | None):
+        return type(value).__name__
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}...{text[0]}"
 
 
 def guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap a learner's function: what it raises is Incorrect, a returned `...` NotAttempted."""
 
     def call_in_words(arguments: tuple[Any, ...]) -> str:
-        plain = (str, int, float, bool, type(None))
-        shown = (repr(a) if isinstance(a, plain) else type(a).__name__ for a in arguments)
-        return f"{name}({', '.join(shown)})"
+        return f"{name}({', '.join(map(shown, arguments))})"
 
     def answered(value: Any) -> Any:
         if value is ...:

@@ -539,3 +539,43 @@ def test_exceptions_say_what_they_are() -> None:
     for problem in (Incorrect("a"), NotAttempted("b"), LabError("c")):
         with pytest.raises(type(problem), match=str(problem)), running("Your code"):
             raise problem
+
+
+@pytest.mark.parametrize(
+    ("problem", "words"),
+    [
+        (SystemExit(3), "SystemExit: 3."),
+        (asyncio.CancelledError(), "CancelledError."),
+        (ValueError(f"in {object()}"), "ValueError: in <object object>."),
+        (RuntimeError("bad $match, full error: {'ok': 0}"), "RuntimeError: bad $match."),
+    ],
+)
+def test_whatever_the_learners_code_raises_is_the_learners(
+    problem: BaseException, words: str
+) -> None:
+    """In one sentence, without an address and without a server's whole answer."""
+    with pytest.raises(Incorrect) as found, running("Your code"):
+        raise problem
+    assert str(found.value) == f"Your code raised {words}"
+
+
+def test_the_stop_button_is_not_the_learners_mistake() -> None:
+    with pytest.raises(KeyboardInterrupt), running("Your code"):
+        raise KeyboardInterrupt
+
+
+def test_a_check_may_cancel_what_it_has_started() -> None:
+    """The task's own code has not raised that; a CancelledError out of nothing is its mistake."""
+
+    async def begin() -> None:
+        with running("Your code"):
+            await asyncio.sleep(60)
+
+    async def cancel() -> None:
+        task = asyncio.ensure_future(begin())
+        await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(cancel())
