@@ -14,6 +14,8 @@ from helpers.base.errors import LabError
 from helpers.exercises import Incorrect, NotAttempted, Place
 from helpers.kinds.kind import NotReady
 
+LONGEST_SHOWN = 60  # characters of an argument in a reason
+
 
 def in_words(error: BaseException) -> str:
     """Return an exception as a sentence: its type and the first line of its message."""
@@ -35,19 +37,25 @@ def running(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (Incorrect, NotAttempted, LabError):
+    except (Incorrect, NotAttempted, LabError, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:  # SystemExit and CancelledError are the learner's as well
         raise Incorrect(f"{what} raised {in_words(error)}") from error
+
+
+def shown(value: object) -> str:
+    """Return a plain value as Python writes it, cut when it is long; of others the type."""
+    if not isinstance(value, str | int | float | bool | None):
+        return type(value).__name__
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}...{text[0]}"
 
 
 def guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap a learner's function: what it raises is Incorrect, a returned `...` NotAttempted."""
 
     def call_in_words(arguments: tuple[Any, ...]) -> str:
-        plain = (str, int, float, bool, type(None))
-        shown = (repr(a) if isinstance(a, plain) else type(a).__name__ for a in arguments)
-        return f"{name}({', '.join(shown)})"
+        return f"{name}({', '.join(map(shown, arguments))})"
 
     def answered(value: Any) -> Any:
         if value is ...:
