@@ -41,7 +41,17 @@ ex1.check()
 #: What people mistype. Each is easy to get wrong in its own way.
 TYPED = ["languge", "zzxqv", "keyboard", "libary", "pyhton", "serach", "databaes", "imgae"]
 TYPED += ["yphton", "documntion", "tset", "Keyboard", "LANGUGE", "Python", "LibarY", "gmae"]
-TYPED += ["", " ", "o'reily \\ 100%", "a\0b", "pyt\0hon", "'; DROP TABLE words; --", "%s", "é", "猫"]
+TYPED += [
+    "",
+    " ",
+    "o'reily \\ 100%",
+    "a\0b",
+    "pyt\0hon",
+    "'; DROP TABLE words; --",
+    "%s",
+    "é",
+    "猫",
+]
 TYPED += ["x" * 100, "𐐀" * 100, "data base", "c++", "3.11", "lang_uage", "*", "null"]
 #: Independent of the operator % and of every setting.
 BEST = """
@@ -141,7 +151,7 @@ ex1.check()
 '''
 IN_PYTHON = '''
 def did_you_mean(typed):
-    typed = typed.replace(chr(0), "").lower()
+    typed = typed.replace(chr(0), " ").lower()
     with pg.connect() as connection:
         rows = connection.execute(
             """SELECT word, levenshtein(word, %(t)s), ndoc FROM words
@@ -199,7 +209,10 @@ EXERCISE = Exercise(
         (changed(SOLUTION, "found[0] if found else None", "found"), "is a tuple"),
         (changed(SOLUTION, ".lower()", ""), "did_you_mean('Keyboard') is 'keyboard'"),
         (changed(SOLUTION, '.replace("\\0", " ")', ""), "raised DataError"),
-        (changed(SOLUTION, "return found[0] if found else None", "return typed"), "not in the table"),
+        (
+            changed(SOLUTION, "return found[0] if found else None", "return typed"),
+            "not in the table",
+        ),
         (UNSAFE, "raised SyntaxError"),
         ("did_you_mean = 'word'\n\nex1.check()", "`did_you_mean` is str"),
     ],

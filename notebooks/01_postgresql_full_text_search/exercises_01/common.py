@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 import psycopg
 
 from helpers.exercises import Incorrect, NotAttempted, Place
-from helpers.exercises.looking import look
+from helpers.exercises.looking import look, uncommitted
 from helpers.exercises.running import guarded
 
 MATCHES = """
@@ -62,9 +62,11 @@ COLUMN = """
 """
 
 
-def generated(connection: Any, table: str) -> None:
+def generated(connection: Any, table: str, pg: Place) -> None:
     """Raise unless the table has a column search_vector that is a generated tsvector."""
     column = connection.execute(COLUMN, [table, "search_vector"]).fetchone()
+    if column is None and uncommitted(pg):
+        raise Incorrect("A transaction is still open: what it has changed is not committed.")
     if column is None:
         raise NotAttempted(f"{table} has no column search_vector yet.")
     if column[0] != "tsvector":
@@ -100,7 +102,7 @@ def with_settings(pg: Place, **settings: str) -> Any:
             # %20: libpq does not read a plus sign as a space.
             return parts._replace(query=urlencode(query, quote_via=quote)).geturl()
 
-    other = copy.copy(pg)
+    other: Any = copy.copy(pg)
     other.__class__ = Set
     other.asked = False
     return other

@@ -115,7 +115,10 @@ EXERCISE = Exercise(
         "Put the column search_vector on the left side of @@.",
     ],
     wrong=[
-        (answer("SELECT id FROM products WHERE name ILIKE '%chess%'"), "misses"),
+        (
+            answer("SELECT id FROM products WHERE name ILIKE '%chess%'"),
+            "Not yet: Your query misses",
+        ),
         (
             answer(
                 "SELECT id FROM products WHERE to_tsvector('english', name || ' ' || "

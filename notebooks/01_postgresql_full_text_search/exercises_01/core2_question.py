@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import psycopg
 
@@ -39,7 +40,7 @@ def answer(query: str) -> str:
     return STARTER.replace(PLACE, f'"{query}"')
 
 
-def ask(connection: psycopg.Connection[object], question: str, text: str) -> bool:
+def ask(connection: psycopg.Connection[Any], question: str, text: str) -> bool:
     """Return what the learner's SQL says of a text."""
     with running(f"Your SQL, for the text {text!r},"):
         try:

@@ -68,8 +68,8 @@ ODD = {
     "-" * 40 + " quokka": "quokka",
     "quokka or " * 20_000: "quokka",
     "quokka'; DROP TABLE products; --": "quokka drop table products",
-    "quokka or wombat": "quokka or wombat",
     '"pond axolotl"': '"pond axolotl"',
+    "quokka or wombat": "quokka or wombat",
     "axolotl -pond": "axolotl -pond",
     "QUOKKAS": "quokka",
     "the": "the",
@@ -146,10 +146,18 @@ def page_of(rows: Any, call: str) -> list[tuple[int, str]]:
 
 def pages_of(search: Search, text: str, count: int) -> list[list[tuple[int, str]]]:
     """Return the first pages of a search."""
-    if page_of(search(text), shown(text)) != (first := page_of(search(text, 1), shown(text, 1))):
-        raise Incorrect(f"{shown(text)} and {shown(text, 1)} are not the same.")
     rest = range(2, count + 1)
-    return [first, *(page_of(search(text, page), shown(text, page)) for page in rest)]
+    return [
+        page_of(search(text), shown(text)),
+        *(page_of(search(text, page), shown(text, page)) for page in rest),
+    ]
+
+
+def advice(text: str) -> str:
+    """Return a sentence for texts with more than words in them."""
+    if text.isalpha() or text not in ODD:
+        return ""
+    return " Which function reads what people type, with quotes, `or` and the minus sign?"
 
 
 def check_pages(text: str, pages: list[list[tuple[int, str]]], wanted: Hits, *, all: bool) -> None:
@@ -158,8 +166,7 @@ def check_pages(text: str, pages: list[list[tuple[int, str]]], wanted: Hits, *, 
     ranks = sorted((rank for _, rank in wanted.values()), reverse=True)
     if extra := set(seen) - wanted.keys():
         raise Incorrect(
-            f"{shown(text)} finds {len(extra)} products that do not match the text as "
-            "websearch_to_tsquery reads it."
+            f"{shown(text)} finds {len(extra)} products that do not match.{advice(text)}"
         )
     for id, name in (pair for page in pages for pair in page):
         if name != wanted[id][0]:
@@ -170,10 +177,10 @@ def check_pages(text: str, pages: list[list[tuple[int, str]]], wanted: Hits, *, 
         raise Incorrect(f"{shown(text, 2)} returns page 1 again.")
     if len(pages[0]) == len(pages[1]) == TEN and pages[1][:-1] == pages[0][1:]:
         raise Incorrect(f"{shown(text, 2)} begins with the second result of page 1.")
-    first = [wanted[id][1] for id, _ in pages[0]]
-    if first == ranks[TEN : 2 * TEN] and first < ranks[:TEN]:
+    lost = wanted.keys() - set(seen)
+    if len(lost) == TEN and seen and min(wanted[id][1] for id in lost) == ranks[0]:
         raise Incorrect(f"{shown(text)} leaves the first ten results out. Page 1 has OFFSET 0.")
-    if first and first[0] < ranks[0]:
+    if seen and wanted[seen[0]][1] < ranks[0]:
         raise Incorrect(f"{shown(text)} does not begin with the best match.")
     if any(wanted[a][1] < wanted[b][1] for a, b in pairwise(seen)):
         raise Incorrect(f"{shown(text)} has a product before another with a better ts_rank.")
@@ -189,11 +196,9 @@ def check_lost(text: str, pages: list[list[tuple[int, str]]], wanted: Hits, *, a
     """Incorrect when a page is too short, or all of them have not every product."""
     lost = len(wanted) - sum(map(len, pages))
     if all and lost:
-        advice = ""
-        if text in ODD and not text.replace(" ", "").isalpha():
-            advice = " Which function reads what people type, quotes, `or` and minus?"
         raise Incorrect(
-            f"All pages of {shown(text)} together miss {lost} of {len(wanted)} products.{advice}"
+            f"All pages of {shown(text)} together miss {lost} of {len(wanted)} products."
+            + advice(text)
         )
     short = [number for number, page in enumerate(pages[:-1], 1) if len(page) < TEN]
     if any(pages[number] for number in short):
@@ -266,9 +271,11 @@ def check(pg: Place, search: Search) -> None:
     search, own = function("search", search), with_settings(pg)
     with look(pg) as connection, asking(search, own):
         catalogue(connection, "mouse")
+        if page_of(search("mouse"), "search('mouse')") != search("mouse", 1):
+            raise Incorrect("search('mouse') and search('mouse', 1) are not the same.")
         check_everything(search, pg, {"mouse": "mouse"})
         many = hits(connection, "library")
-        check_pages("library", pages_of(search, "library", 15), many, all=False)
+        check_pages("library", pages_of(search, "library", 6), many, all=False)
         check_scans(search, connection)
         if not own.asked:  # a connection of its own, which sees only the notebook's table
             return check_everything(search, pg, ODD)
@@ -287,7 +294,7 @@ def answer(*lines: str) -> str:
 
 JOINED = answer(
     "quoted = clean(text).replace(chr(39), chr(39) * 2)",
-    'sql = f"""SELECT id, name FROM products, websearch_to_tsquery(\'english\', \'{quoted}\') '
+    "sql = f\"\"\"SELECT id, name FROM products, websearch_to_tsquery('english', '{quoted}') "
     "AS query",
     "    WHERE search_vector @@ query",
     '    ORDER BY ts_rank(search_vector, query) DESC, id LIMIT 10 OFFSET {10 * (page - 1)}"""',
@@ -321,10 +328,10 @@ EXERCISE = Exercise(
             changed(SOLUTION, "clean(text)", 'text.replace(chr(0), " ")'),
             "tsquery stack too small",
         ),
-        (SWALLOWS, "search('quokka\\x00') together miss"),
-        (changed(SOLUTION, " DESC, id LIMIT", " DESC LIMIT"), "of search('library')"),
-        (changed(SOLUTION, " DESC, id LIMIT", " DESC, name LIMIT"), "of search('quokka')"),
-        (changed(SOLUTION, "websearch_to_tsquery", "plainto_tsquery"), "Which function reads"),
+        (SWALLOWS, "x00') together miss"),
+        (changed(SOLUTION, " DESC, id LIMIT", " DESC LIMIT"), "one page of search('mouse')"),
+        (changed(SOLUTION, " DESC, id LIMIT", " DESC, name LIMIT"), "one page of search('quokka')"),
+        (changed(SOLUTION, "websearch_to_tsquery", "plainto_tsquery"), "with quotes, `or`"),
         (changed(SOLUTION, "10 * (page - 1)", "10 * page"), "OFFSET 0"),
         (changed(SOLUTION, "10 * (page - 1)", "0"), "page 1 again"),
         (changed(SOLUTION, "10 * (page - 1)", "page - 1"), "the second result of page 1"),
