@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+import inspect
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import psycopg
 
 from helpers.exercises import Incorrect, NotAttempted, Place
-from helpers.exercises.looking import look
+from helpers.exercises.looking import look, uncommitted
+from helpers.exercises.running import guarded
 
 MATCHES = """
     SELECT id FROM products WHERE search_vector @@ websearch_to_tsquery('english', %s) ORDER BY id
@@ -58,15 +62,73 @@ COLUMN = """
 """
 
 
-def generated(connection: Any, table: str) -> None:
+def generated(connection: Any, table: str, pg: Place) -> None:
     """Raise unless the table has a column search_vector that is a generated tsvector."""
     column = connection.execute(COLUMN, [table, "search_vector"]).fetchone()
+    if column is None and uncommitted(pg):
+        raise Incorrect("A transaction is still open: what it has changed is not committed.")
     if column is None:
         raise NotAttempted(f"{table} has no column search_vector yet.")
     if column[0] != "tsvector":
         raise Incorrect(f"search_vector has the type {column[0]}; it should be tsvector.")
     if column[1] != "s":
         raise Incorrect(
-            "search_vector is an ordinary column. A product that is added or renamed tomorrow "
-            "is not found. Use GENERATED ALWAYS AS (...) STORED."
+            "search_vector is an ordinary column. It should be a generated one, which PostgreSQL "
+            "itself fills: GENERATED ALWAYS AS (...) STORED."
         )
+
+
+def function(name: str, value: Any) -> Callable[..., Any]:
+    """Return the learner's function, whose exceptions are told in words; Incorrect for others."""
+    if not callable(value):
+        raise Incorrect(f"`{name}` is {type(value).__name__}; it should be a function.")
+    return value if inspect.isfunction(value) else guarded(name, value)
+
+
+def with_settings(pg: Place, **settings: str) -> Any:
+    """Return the same database, in whose new sessions these settings hold.
+
+    Its `asked` says whether anybody has taken its address.
+    """
+    wanted = " ".join(f"-c{name}={value}" for name, value in settings.items())
+
+    class Set(type(pg)):  # type: ignore[misc]
+        @property
+        def dsn(self) -> str:
+            self.asked = True
+            parts = urlsplit(super().dsn)
+            query = dict(parse_qsl(parts.query))
+            query["options"] = f"{query.get('options', '')} {wanted}".strip()
+            # %20: libpq does not read a plus sign as a space.
+            return parts._replace(query=urlencode(query, quote_via=quote)).geturl()
+
+    other: Any = copy.copy(pg)
+    other.__class__ = Set
+    other.asked = False
+    return other
+
+
+@contextmanager
+def asking(question: Callable[..., Any], pg: Place) -> Iterator[None]:
+    """Let the learner's function ask this database, whatever `pg` means in the notebook by now."""
+    names: dict[str, Any] = getattr(inspect.unwrap(question), "__globals__", {})
+    before = names.get("pg")
+    if "pg" in names:
+        names["pg"] = pg
+    try:
+        yield
+    finally:
+        if "pg" in names:
+            names["pg"] = before
+
+
+def same_database(pg: Place, connection: object) -> None:
+    """Raise when the notebook's connection is closed, or one to another database."""
+    if not isinstance(connection, psycopg.Connection):
+        return
+    again = "Run the notebook's cell that makes `db`, and this cell again."
+    if connection.closed:
+        raise NotAttempted(f"The connection `db` is closed. {again}")
+    with look(pg) as own:
+        if connection.info.dbname != own.info.dbname or connection.info.port != own.info.port:
+            raise NotAttempted(f"`db` is a connection to another database by now. {again}")

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import random
+import re
 from collections.abc import Callable
+from typing import Any
 
-from helpers.exercises import Exercise, Incorrect, Place
+import psycopg
+
+from exercises_01.common import asking, function, same_database
+from helpers.exercises import Exercise, Incorrect, NotAttempted, Place
+from helpers.exercises.cells import changed
 from helpers.exercises.looking import look
+from helpers.exercises.running import shown
 
 START = """
 def autocomplete(typed):
@@ -29,46 +37,104 @@ def autocomplete(typed):
 
 ex1.check()
 '''
-# Typed text, and what is wrong when the answer to it is another than the five right names.
-CASES = {
-    "trackb": "",
-    "usb mode": "Each typed word must be the beginning of a word of the name.",
-    "do": "'do' is a stop word in English, but a customer may be typing 'docker'.",
-    "!usb": "What is typed must not work as an operator.",
-    "mysql": "Many names have a part that begins with 'mysql'.",
-    "zzqqv": "No name has such a word.",
-    " p ": "One letter is too short for a query.",
-    "": "Nothing was typed.",
-}
-EXPECTED = """
-    SELECT name FROM products WHERE name_words @@ %s::tsquery
-    ORDER BY length(name), name LIMIT 5
+TYPED = [
+    "trackb",
+    "usb mode",
+    "the",
+    "do",
+    "!usb",
+    "mysql",
+    "zzqqv",
+    " p ",
+    "",
+    "  ",
+    "\t\n",
+    "p",
+    "py",
+]
+TYPED += ["pyth gam", "c++", "p q", "USB", "Python3 Lib", "usb & !mode", "usb:*", "(usb", "it's"]
+TYPED += ["'usb", '"usb mode"', "usb | python", "usb -mode", "100%", "%s", "\\", "php8.2-mysql"]
+TYPED += ["--", "a\0b", "usb " * 30_000, "  lib", "lib  ", "Ä ö", "a" * 5_000]
+MOST = 5
+LONGEST = 200  # characters that prefix_query reads
+#: Independent of to_tsquery and of its configurations.
+RIGHT = """
+    SELECT name FROM products WHERE name_words @@ %s::tsquery ORDER BY length(name), name LIMIT 5
 """
+MATCHING = "SELECT name FROM products WHERE name = ANY (%s) AND name_words @@ %s::tsquery"
+NAMES = "SELECT name FROM products WHERE id % 5000 = 1 AND name_words IS NOT NULL ORDER BY id"
 
 
-def check(pg: Place, autocomplete: Callable[[str], object]) -> None:
+def some(names: list[str]) -> list[str]:
+    """Return what customers have typed of some names by the time they look up."""
+    chance = random.Random(1)
+    typed = []
+    for name in chance.sample(names, min(len(names), 12)):
+        words = re.findall(r"[a-z0-9]+", name.lower())[:3]
+        typed.append(" ".join(word[: chance.randint(2, 4)] for word in words))
+    return typed
+
+
+def asked(typed: str) -> str:
+    """Return the query that finds the right names: each typed word as a lexeme's beginning."""
+    if len(typed.strip()) < 2:
+        return ""
+    return " & ".join(f"'{word}':*" for word in re.findall(r"\w+", typed[:LONGEST].lower()))
+
+
+def check(pg: Place, db: object, autocomplete: Callable[[str], object]) -> None:
     """Compare the suggestions with the right ones, for text that is easy to get wrong."""
-    with look(pg) as connection:
-        for typed, reason in CASES.items():
-            words = typed.strip("! ").split()
-            query = " & ".join(f"'{word}':*" for word in words)
-            rows = connection.execute(EXPECTED, [query]).fetchall()
-            right = [name for (name,) in rows] if len(typed.strip()) > 1 else []
-            answer = autocomplete(typed)
-            call = f"autocomplete({typed!r})"
-            if not isinstance(answer, list):
-                raise Incorrect(f"{call} is a {type(answer).__name__}; return a list of names.")
-            if not all(isinstance(name, str) for name in answer):
-                kind = type(answer[0]).__name__
-                raise Incorrect(f"{call} is a list of {kind}; each entry should be a name (str).")
-            if len(answer) > 5:
-                raise Incorrect(f"{call} has {len(answer):,} names; five at most.")
-            if sorted(answer) == sorted(right) and answer != right:
-                raise Incorrect(f"{call} has the right names, but not the shortest first.")
-            if answer != right:
-                raise Incorrect(f"{call} is {answer}, but should be {right}. {reason}".strip())
+    ask = function("autocomplete", autocomplete)
+    same_database(pg, db)
+    with look(pg) as connection, asking(ask, pg):
+        try:
+            names = [name for (name,) in connection.execute(NAMES)]
+        except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
+            raise NotAttempted(
+                "There is no column name_words. Run the cells above first."
+            ) from None
+        for typed in TYPED + some(names):
+            found = connection.execute(RIGHT, [asked(typed)]).fetchall()
+            compare(connection, typed, ask(typed), [name for (name,) in found])
 
 
+def compare(
+    connection: psycopg.Connection[Any], typed: str, answer: object, right: list[str]
+) -> None:
+    """Incorrect unless the answer is the right names in the right order."""
+    call = f"autocomplete({shown(typed)})"
+    if not isinstance(answer, list):
+        raise Incorrect(f"{call} is a {type(answer).__name__}; return a list of names.")
+    if not all(isinstance(name, str) for name in answer):
+        raise Incorrect(
+            f"{call} is a list of {type(answer[0]).__name__}; each entry should be a name (str)."
+        )
+    if len(answer) > MOST:
+        raise Incorrect(f"{call} has {len(answer):,} names; five at most.")
+    if answer == right:
+        return
+    if len(typed.strip()) < 2:
+        raise Incorrect(f"{call} is {answer}, but fewer than two characters are typed: return [].")
+    if len(answer) < len(right):
+        raise Incorrect(
+            f"{call} has {len(answer)} names; it should have {len(right)}: {', '.join(right)}."
+        )
+    matching = {name for (name,) in connection.execute(MATCHING, [answer, asked(typed)])}
+    if strange := [name for name in answer if name not in matching]:
+        raise Incorrect(
+            f"{call} has {strange[0]!r}. Each typed word must be the beginning of a word of the "
+            "name, and what is typed must not work as an operator."
+        )
+    if len(set(answer)) < len(answer):
+        raise Incorrect(f"{call} has a name twice.")
+    if [len(name) for name in answer] != [len(name) for name in right]:
+        raise Incorrect(f"{call} is {answer}; the shortest names come first: {right}.")
+    raise Incorrect(
+        f"{call} is {answer}; names of equal length come in alphabetical order: {right}."
+    )
+
+
+WHOLE_WORDS = changed(SOLUTION, "prefix_query(typed)", 'prefix_query(typed).replace(":* &", " &")')
 EXERCISE = Exercise(
     title="Autocomplete",
     minutes=8,
@@ -85,24 +151,52 @@ EXERCISE = Exercise(
         "Look at len(typed.strip()) before you ask the database.",
     ],
     wrong=[
+        (changed(SOLUTION, "prefix_query(typed)", 'typed + ":*"'), "raised SyntaxError"),
         (
-            SOLUTION.replace("prefix_query(typed)", 'typed + ":*"'),
-            "raised SyntaxError",
-        ),
-        (
-            SOLUTION.replace(
-                "prefix_query(typed)", '" & ".join(f"{word}:*" for word in typed.split())'
+            changed(
+                SOLUTION,
+                "prefix_query(typed)",
+                '" & ".join(f"{word}:*" for word in typed.split())',
             ),
-            "work as an operator",
+            "autocomplete('!usb') has",
         ),
-        (SOLUTION.replace("'simple'", "'english'"), "is a stop word in English"),
+        (changed(SOLUTION, "'simple'", "'english'"), "autocomplete('the') has 0 names"),
+        (changed(SOLUTION, "< 2", "< 3"), "autocomplete('do') has 0 names"),
+        (WHOLE_WORDS, "autocomplete('pyth gam') has 0"),
+        (changed(SOLUTION, "length(name), name", "name"), "the shortest names come first"),
+        (changed(SOLUTION, "length(name), name", "length(name)"), "in alphabetical order"),
+        (changed(SOLUTION, "LIMIT 5", "LIMIT 6"), "has 6 names"),
         (
-            SOLUTION.replace("    if len(typed.strip()) < 2:\n        return []\n", ""),
-            "One letter is too short",
+            changed(SOLUTION, "    if len(typed.strip()) < 2:\n        return []\n", ""),
+            "fewer than two characters are typed",
         ),
         (
-            SOLUTION.replace("[name for (name,) in ", "list(").replace("(typed)])]", "(typed)]))"),
+            changed(SOLUTION, "[name for (name,) in ", "list(", "(typed)])]", "(typed)]))"),
             "is a list of tuple",
+        ),
+        (
+            changed(
+                SOLUTION,
+                "prefix_query(typed)",
+                '" & ".join(f"{word}:*" for word in re.findall(r"\\w+", typed))',
+            ),
+            "raised StatementTooComplex",
+        ),
+        ("autocomplete = ['usb']\n\nex1.check()", "`autocomplete` is list"),
+    ],
+    right=[
+        changed(
+            SOLUTION,
+            "[name for (name,) in db.execute(SUGGEST, [prefix_query(typed)])]",
+            "[row[0] for row in pg.connect().execute(SUGGEST, [prefix_query(typed.strip())])]",
+        ),
+        changed(
+            SOLUTION,
+            "ORDER BY length(name), name LIMIT 5",
+            "",
+            "[name for (name,) in db.execute(SUGGEST, [prefix_query(typed)])]",
+            "sorted((row[0] for row in db.execute(SUGGEST, [prefix_query(typed)])), "
+            "key=lambda name: (len(name), name))[:5]",
         ),
     ],
     praise="Only words get through, each as the beginning of a word.",
