@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator
@@ -35,10 +36,21 @@ def running(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (Incorrect, NotAttempted, LabError):
+    except (Incorrect, NotAttempted, LabError, KeyboardInterrupt, GeneratorExit):
         raise
-    except Exception as error:
+    except BaseException as error:  # SystemExit too is the learner's
+        if isinstance(error, asyncio.CancelledError) and being_cancelled():
+            raise
         raise Incorrect(f"{what} raised {in_words(error)}") from error
+
+
+def being_cancelled() -> bool:
+    """Whether somebody cancels this task: the check, or the learner with the stop button."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no loop runs
+        return False
+    return task is not None and task.cancelling() > 0
 
 
 def guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
