@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ForeignKey, create_engine, event
-from sqlalchemy.orm import Session, declarative_base, mapped_column, relationship
+from sqlalchemy import ForeignKey, create_engine, event, select
+from sqlalchemy.orm import Session, declarative_base, mapped_column, relationship, selectinload
 
 from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
@@ -82,9 +82,12 @@ def check(pg: Place, for_relationship: object, for_foreign_key: object) -> None:
                     f"The order and its 100 lines are gone, but the ORM loaded the lines first "
                     f"({len(statements)} statements). Let it leave them to the database."
                 )
+            lists = order.lines.property.lazy not in ("dynamic", "write_only")
             with Session(engine) as session, running("order.lines.remove(line)"):
-                found = session.get(order, 2)
-                found.lines.pop()
+                loaded = [selectinload(order.lines)] if lists else []
+                found = session.get(order, 2, options=loaded)
+                out = session.scalars(select(line).where(line.order_id == 2)).first()
+                found.lines.remove(out)
                 session.commit()
             if left(2) != 99:
                 raise Incorrect(f"A line was taken out of 100; {left(2)} are stored.")
@@ -92,9 +95,10 @@ def check(pg: Place, for_relationship: object, for_foreign_key: object) -> None:
                 connection.execute("DELETE FROM ex1_orders WHERE id = 3")
             if left(3):
                 raise Incorrect("After a plain DELETE, lines of the order are left.")
-            connection.execute("DROP TABLE ex1_lines, ex1_orders")
     finally:
         engine.dispose()
+        with look(pg) as connection:
+            connection.execute("DROP TABLE IF EXISTS ex1_lines, ex1_orders")
 
 
 def _integer() -> Any:
@@ -123,6 +127,11 @@ EXERCISE = Exercise(
         (changed(SOLUTION, '{"ondelete": "CASCADE"}', "{}"), "ForeignKeyViolation"),
         (changed(SOLUTION, ', "passive_deletes": True', ""), "loaded the lines first"),
         (changed(SOLUTION, "all, delete-orphan", "all"), "order.lines.remove(line) raised"),
+    ],
+    right=[
+        changed(SOLUTION, '{"cascade"', '{"lazy": "raise", "cascade"'),
+        changed(SOLUTION, '{"cascade"', '{"lazy": "write_only", "cascade"'),
+        changed(SOLUTION, '"all, delete-orphan"', '"save-update, merge, delete, delete-orphan"'),
     ],
     praise="The ORM and the database agree on what belongs to what.",
 )

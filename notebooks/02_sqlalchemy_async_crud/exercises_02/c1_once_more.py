@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
-from exercises_02.common import pool
+from exercises_02.common import pool, shown
 from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
 from helpers.exercises.looking import look
@@ -60,6 +60,23 @@ OWN_ERROR = """\
                 raise
     raise RuntimeError("three tries, and no result")
 """
+OPERATIONAL = """\
+    for tried in (1, 2, 3):
+        try:
+            async with Session() as session:
+                result = await work(session)
+                await session.commit()
+                return result
+        except OperationalError:
+            if tried == 3:
+                raise
+"""
+# All of them are OperationalError for psycopg and SQLAlchemy, as a lost connection is.
+DATABASE_SAYS_NO = {
+    "40P01": "A deadlock",
+    "55P03": "A lock that did not come",
+    "57014": "A statement that took too long",
+}
 SAME_SESSION = changed(
     ONE_SESSION,
     "as error:\n",
@@ -115,7 +132,8 @@ async def check(pg: Place, again: Callable[..., Any]) -> None:
                     kill = partial(connection.execute, "SELECT pg_terminate_backend(%s, 15000)")
                     if tries <= deadly and not at_end:
                         kill([pid])
-                    result = (await database.exec_driver_sql(then)).scalar()
+                    found = await database.exec_driver_sql(then)
+                    result = found.scalar()
                     if tries <= deadly and at_end:
                         kill([pid])
                     return result
@@ -143,7 +161,7 @@ async def check(pg: Place, again: Callable[..., Any]) -> None:
                 """Let the work fail in a way that no second try mends."""
                 told = await outcome(doing)
                 if not isinstance(told, Incorrect):
-                    raise Incorrect(f"work() {did}, and again() returned {told!r}.")
+                    raise Incorrect(f"work() {did}, and again() returned {shown(told)}.")
                 if tries != 1:
                     raise Incorrect(
                         f"{what} was tried {tries} times. It will not get better: repeat only "
@@ -159,7 +177,7 @@ async def check(pg: Place, again: Callable[..., Any]) -> None:
             if told != 61:
                 if isinstance(told, Incorrect):
                     raise told
-                raise Incorrect(f"again() returned {told!r}; work() returned 61.")
+                raise Incorrect(f"again() returned {shown(told)}; work() returned 61.")
             if (rows := stored()) != 1:
                 raise Incorrect(f"One piece of work added one row, but {rows} are stored.")
             told = await outcome(work(1))
@@ -174,7 +192,7 @@ async def check(pg: Place, again: Callable[..., Any]) -> None:
                     "whose transaction broke needs a rollback; a new one needs nothing."
                 )
             if told != 61:
-                raise Incorrect(f"After a lost connection again() returned {told!r}, not 61.")
+                raise Incorrect(f"After a lost connection again() returned {shown(told)}, not 61.")
             if len({id(session) for session in sessions}) < tries:
                 raise Incorrect(
                     "The second try got the session of the first, with the objects of the work "
@@ -185,7 +203,7 @@ async def check(pg: Place, again: Callable[..., Any]) -> None:
             told = await outcome(work(1, at_end=True))
             rows = stored()
             if told != 61 or rows != 3:
-                what = "the error" if isinstance(told, Incorrect) else repr(told)
+                what = "the error" if isinstance(told, Incorrect) else shown(told)
                 raise Incorrect(
                     f"The connection was lost just before the commit. The caller got {what}, after "
                     f"{tries} tries, and {rows - 2} rows are stored. The commit can fail too."
@@ -193,7 +211,7 @@ async def check(pg: Place, again: Callable[..., Any]) -> None:
             told = await outcome(work(99))
             if not isinstance(told, Incorrect):
                 raise Incorrect(
-                    f"The connection was lost each time, and again() returned {told!r}."
+                    f"The connection was lost each time, and again() returned {shown(told)}."
                 )
             if tries != 3:
                 raise Incorrect(f"The connection was lost each time: {tries} tries, not three.")
@@ -205,6 +223,9 @@ async def check(pg: Place, again: Callable[..., Any]) -> None:
                 )
             divide = work(0, "SELECT 1 / 0")
             await fails_once(divide, "A division by zero", "divided by zero", DBAPIError)
+            for code, what in DATABASE_SAYS_NO.items():
+                no = work(0, f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{code}'; END $$")
+                await fails_once(no, what, f"met {what[0].lower()}{what[1:]}", DBAPIError)
             await fails_once(refuse, "A ValueError of work()", "raised a ValueError", ValueError)
             if engine.pool.checkedout():  # type: ignore[attr-defined]
                 raise Incorrect("At the end a session is still open.")
@@ -218,6 +239,12 @@ EXERCISE = Exercise(
     starter=STARTER,
     solution=SOLUTION,
     check=check,
+    equal={
+        "fa624754": "three values, whatever they are: three tries",
+        "76217f56": "three values, whatever they are: three tries",
+        "d9bc1d7f": "three values, whatever they are: three tries",
+        "794419d8": "three values, whatever they are: three tries",
+    },
     hints=[
         "A loop over three tries; in it, try: with everything from Session() to commit().",
         "except DBAPIError as error: error.connection_invalidated is True or False.",
@@ -252,7 +279,12 @@ EXERCISE = Exercise(
             "A ValueError of work()",
         ),
         (STARTER.replace("    return ...\n", COMMIT_APART), "just before the commit"),
+        (
+            "\nfrom sqlalchemy.exc import OperationalError\n\n"
+            + STARTER.replace("    return ...\n", OPERATIONAL),
+            "A deadlock was tried 3 times",
+        ),
         (changed(SOLUTION, "for tried in (1, 2, 3)", "while tried := 1"), "did not stop"),
     ],
-    praise="A restart of the server is now a slow moment, and no error.",
+    praise="A lost connection costs one more try. While nothing answers at all, every try fails.",
 )

@@ -25,6 +25,32 @@ async def pool(pg: Place, size: int, seconds: float = 5) -> AsyncIterator[AsyncE
         await engine.dispose()
 
 
+def shown(value: Any) -> str:
+    """Return a value as a reason shows it: without an address, which differs in every run."""
+    if isinstance(value, str | int | float | bool | bytes | type(None)):
+        words = repr(value)
+        return words if len(words) <= 200 else words[:197] + "..."
+    if isinstance(value, list | tuple) and len(value) <= 20:
+        words = ", ".join(map(shown, value))
+        if isinstance(value, list):
+            return f"[{words}]"
+        return f"({words},)" if len(value) == 1 else f"({words})"
+    if isinstance(value, Exception):
+        return type(value).__name__
+    return f"an object of the type {type(value).__name__}"
+
+
+async def together(*jobs: Awaitable[Any]) -> list[Any]:
+    """Await all at once; when one raises, end the others before it is raised."""
+    tasks = [asyncio.ensure_future(job) for job in jobs]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=10)
+
+
 def session_of(engine: AsyncEngine) -> AsyncSession:
     """Return a new session as the notebook's factories make them."""
     return AsyncSession(engine, expire_on_commit=False)

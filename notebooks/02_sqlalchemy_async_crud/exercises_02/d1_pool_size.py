@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
+from fractions import Fraction
 from typing import Any
 
+from exercises_02.common import shown
 from helpers.exercises import Exercise, Incorrect
 from helpers.exercises.cells import changed
 
@@ -17,7 +20,7 @@ def pool_size(rate, held, processes, max_connections, reserve):
 ex1.check()
 '''
 BODY = """\
-    each = math.ceil(1.5 * rate * held / processes)
+    each = max(1, math.ceil(1.5 * rate * held / processes))
     if each * processes > max_connections - reserve:
         raise ValueError("make the transactions shorter, or put a pooler in front")
     return each
@@ -25,41 +28,74 @@ BODY = """\
 SOLUTION = "\nimport math\n\n" + STARTER.replace("    return ...\n", BODY)
 
 
+FITS: list[tuple[tuple[Any, ...], int, str]] = [
+    ((200, 0.02, 2, 100, 10), 3, "4 are busy, 6 with half as many again, 3 in each process"),
+    ((100, 0.03, 4, 100, 10), 2, "4.5 in four processes are more than one in each"),
+    ((1000, 0.04, 6, 100, 10), 10, "60 in six processes"),
+    ((110, 0.01, 1, 100, 10), 2, "1.1 are busy, 1.65 with half as many again"),
+    ((10, 0.01, 3, 100, 10), 1, "a tenth is busy, and a connection is whole"),
+    ((1000, 0.06, 9, 100, 10), 10, "nine times ten are 90, which just fit"),
+    ((0, 0.01, 3, 100, 10), 1, "nobody asks, but a process needs at least one connection"),
+    ((5, 0, 90, 100, 10), 1, "90 processes with one each are 90, which just fit"),
+]
+TOO_MANY: list[tuple[tuple[Any, ...], str]] = [
+    ((1000, 0.2, 4, 100, 10), "300 connections"),
+    ((800, 0.08, 4, 100, 10), "they want 96 of 100, and 10 are reserved"),
+    ((1000, 0.06, 7, 100, 10), "13 in each of seven processes are 91, and 90 may be used"),
+    ((0, 0.01, 91, 100, 10), "91 processes with one each are 91, and 90 may be used"),
+]
+
+
+def generated() -> Iterator[tuple[tuple[Any, ...], int | None]]:
+    """Yield arguments and the size, None where it does not fit; reckoned with fractions."""
+    chance = random.Random(2)
+    for _ in range(300):
+        rate, processes = chance.randrange(1, 2000), chance.randrange(1, 20)
+        held, limit = chance.randrange(1, 200) / 1000, chance.choice([50, 100, 300])
+        reserve = chance.randrange(20)
+        exact = Fraction(3, 2) * rate * Fraction(str(held)) / processes
+        if exact.denominator == 1:  # floats may come out a little above, and so one higher
+            continue
+        size = int(exact) + 1
+        fits = size * processes <= limit - reserve
+        yield (rate, held, processes, limit, reserve), size if fits else None
+
+
+def refused(pool_size: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[bool, Any]:
+    """Call the answer: whether it raised ValueError, and what it returned."""
+    try:
+        return False, pool_size(*arguments)
+    except Incorrect as error:
+        if isinstance(error.__cause__, ValueError):
+            return True, None
+        raise
+
+
 def check(pool_size: Callable[..., Any]) -> None:
-    """Compare with sizes that were computed by hand, and with one that does not fit."""
-    for arguments, size, why in [
-        ((200, 0.02, 2, 100, 10), 3, "4 are busy, 6 with half as many again, 3 in each process"),
-        ((100, 0.03, 4, 100, 10), 2, "4.5 in four processes are more than one in each"),
-        ((1000, 0.04, 6, 100, 10), 10, "60 in six processes"),
-        ((110, 0.01, 1, 100, 10), 2, "1.1 are busy, 1.65 with half as many again"),
-        ((10, 0.01, 3, 100, 10), 1, "a process needs at least one"),
-        ((1000, 0.06, 9, 100, 10), 10, "nine times ten are 90, which just fit"),
-    ]:
-        try:
-            told = pool_size(*arguments)
-        except Incorrect as error:
-            if isinstance(error.__cause__, ValueError):
-                raise Incorrect(f"pool_size{arguments} refused, but it fits: {why}.") from None
-            raise
+    """Compare with sizes that were computed by hand, with ones that do not fit, and with many."""
+    for arguments, size, why in FITS:
+        no, told = refused(pool_size, arguments)
+        if no:
+            raise Incorrect(f"pool_size{arguments} refused, but it fits: {why}.")
         if told != size:
-            raise Incorrect(f"pool_size{arguments} returned {told!r}; it is {size}: {why}.")
-        if not isinstance(told, int):
+            raise Incorrect(f"pool_size{arguments} returned {shown(told)}; it is {size}: {why}.")
+        if not isinstance(told, int) or isinstance(told, bool):
             raise Incorrect(
-                f"pool_size{arguments} returned {told!r}, a {type(told).__name__}. Connections "
-                "are whole: return an int."
+                f"pool_size{arguments} returned {shown(told)}, a {type(told).__name__}. "
+                "Connections are whole: return an int."
             )
-    for arguments, why in [
-        ((1000, 0.2, 4, 100, 10), "300 connections"),
-        ((800, 0.08, 4, 100, 10), "they want 96 of 100, and 10 are reserved"),
-        ((1000, 0.06, 7, 100, 10), "13 in each of seven processes are 91, and 90 may be used"),
-    ]:
-        try:
-            told = pool_size(*arguments)
-        except Incorrect as error:
-            if isinstance(error.__cause__, ValueError):
-                continue
-            raise
-        raise Incorrect(f"pool_size{arguments} returned {told!r}, but this does not fit: {why}.")
+    for arguments, why in TOO_MANY:
+        no, told = refused(pool_size, arguments)
+        if not no:
+            raise Incorrect(
+                f"pool_size{arguments} returned {shown(told)}, but this does not fit: {why}."
+            )
+    for arguments, wanted in generated():
+        no, told = refused(pool_size, arguments)
+        if no != (wanted is None) or told != wanted:
+            said = "raised ValueError" if no else f"returned {shown(told)}"
+            should = "raise ValueError" if wanted is None else f"return {wanted}"
+            raise Incorrect(f"pool_size{arguments} {said}; it should {should}.")
 
 
 EXERCISE = Exercise(
@@ -70,7 +106,7 @@ EXERCISE = Exercise(
     solution=SOLUTION,
     check=check,
     hints=[
-        "On average rate * held connections are busy. Take half as many again.",
+        "On average rate * held connections are busy. Take half as many again, and at least one.",
         "Divide by the processes and round up: math.ceil.",
         "Compare processes times that with max_connections - reserve.",
     ],
@@ -95,6 +131,18 @@ EXERCISE = Exercise(
             changed(SOLUTION, "each * processes > max", "each * processes >= max"),
             "but it fits",
         ),
+        (
+            changed(
+                SOLUTION,
+                "max(1, math.ceil(1.5 * rate * held / processes))",
+                "math.ceil(1.5 * rate * held / processes)",
+            ),
+            "at least one connection",
+        ),
     ],
-    praise="A small pool that is always busy beats a large one that stands in line.",
+    equal={
+        "f644222c": "the text asks for a ValueError, not for its words",
+        "b63512d7": "the text asks for a ValueError, not for its words",
+    },
+    praise="Every process has a connection, and all of them together fit.",
 )

@@ -10,10 +10,11 @@ from functools import partial
 from typing import Any
 
 from psycopg.errors import LockNotAvailable
+from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from exercises_02.common import LOOKS, behind_lock, pool, session_of
+from exercises_02.common import LOOKS, behind_lock, pool, session_of, shown
 from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
 from helpers.exercises.looking import begin_with, end_uncommitted, look
@@ -31,7 +32,8 @@ BODY = """\
     if cents < 1 or source == target:
         raise ValueError("a transfer needs a positive amount and two accounts")
     both = select(Account).where(Account.id.in_([source, target])).order_by(Account.id)
-    found = {a.id: a for a in await session.scalars(both.with_for_update())}
+    both = both.with_for_update().execution_options(populate_existing=True)
+    found = {a.id: a for a in await session.scalars(both)}
     if len(found) < 2 or found[source].cents < cents:
         return False
     found[source].cents -= cents
@@ -106,7 +108,7 @@ def prepare(pg: Place) -> None:
         connection.execute("INSERT INTO accounts SELECT n, 1000 FROM generate_series(1, 10) AS n")
 
 
-async def check(pg: Place, transfer: Callable[..., Any]) -> None:
+async def check(pg: Place, transfer: Callable[..., Any], Account: Any) -> None:
     """Check the rules one by one; then fifty callers who overdraw, meet head-on, and mix."""
     with look(pg) as connection:
 
@@ -147,13 +149,14 @@ async def check(pg: Place, transfer: Callable[..., Any]) -> None:
             rng = random.Random(7)
             mixed = [(*rng.sample(range(1, 6), 2), rng.randrange(1, 600)) for _ in range(50)]
             check_sums(mixed, await crowd(pg, call, mixed), balances())
+            await check_read_before(connection, engine, transfer, balances, Account)
 
 
 async def check_rules(call: Callable[..., Any], balances: Callable[[], dict[int, int]]) -> None:
     """Check what a single caller sees."""
     told = await call(1, 2, 300)
     if told is not True:
-        raise Incorrect(f"transfer(session, 1, 2, 300) returned {told!r}; it should be True.")
+        raise Incorrect(f"transfer(session, 1, 2, 300) returned {shown(told)}; it should be True.")
     if balances() == START:
         raise Incorrect("transfer() returned True, but no other session sees a change.")
     if balances() != {**START, 1: 700, 2: 1300}:
@@ -172,9 +175,13 @@ async def check_rules(call: Callable[..., Any], balances: Callable[[], dict[int,
                 + (f" {lost} cents are gone." if lost > 0 else "")
             )
         if told is not False:
-            raise Incorrect(f"transfer{arguments} returned {told!r}, but {why}: False.")
+            raise Incorrect(f"transfer{arguments} returned {shown(told)}, but {why}: False.")
     if await call(1, 3, 700) is not True:
         raise Incorrect("The source has 700 cents, but it could not transfer all of them.")
+    if await call(2, 3, 1) is not True:
+        raise Incorrect("One cent is the smallest amount, and it could not be transferred.")
+    if balances() != {**START, 1: 0, 2: 1299, 3: 1701}:
+        raise Incorrect(f"After three transfers the accounts are {balances()}.")
     before = balances()
     for arguments in [(2, 3, 0), (2, 3, -5), (2, 2, 10)]:
         try:
@@ -183,9 +190,39 @@ async def check_rules(call: Callable[..., Any], balances: Callable[[], dict[int,
             if not isinstance(error.__cause__, ValueError):
                 raise
         else:
-            raise Incorrect(f"transfer{arguments} should raise ValueError; it returned {told!r}.")
+            raise Incorrect(
+                f"transfer{arguments} should raise ValueError; it returned {shown(told)}."
+            )
         if balances() != before:
             raise Incorrect(f"transfer{arguments} changed the accounts.")
+
+
+async def check_read_before(
+    connection: Any,
+    engine: Any,
+    transfer: Callable[..., Any],
+    balances: Callable[..., Any],
+    Account: Any,
+) -> None:
+    """Let the session read accounts, and somebody else change them, before it transfers."""
+    for cents, moved, wanted in ((900, 900, False), (100, 900, True), (600, -300, True)):
+        connection.execute("UPDATE accounts SET cents = 1000")
+        async with session_of(engine) as session:
+            kept = (await session.scalars(select(Account).where(Account.id.in_([1, 2])))).all()
+            connection.execute("UPDATE accounts SET cents = cents - %s WHERE id = 1", [moved])
+            connection.execute("UPDATE accounts SET cents = cents + %s WHERE id = 2", [moved])
+            told = await transfer(session, 1, 2, cents)
+        del kept  # until here the session could not forget them
+        done = cents if wanted else 0
+        should = {**START, 1: 1000 - moved - done, 2: 1000 + moved + done}
+        if balances() != should or told is not wanted:
+            now = {number: balances()[number] for number in (1, 2)}
+            raise Incorrect(
+                f"The session had read accounts 1 and 2 with 1,000 cents each; then somebody moved "
+                f"{moved} cents from 1 to 2. transfer(session, 1, 2, {cents}) returned "
+                f"{shown(told)}, and the accounts hold {now}. What the session has read before "
+                "may be out of date."
+            )
 
 
 async def check_order(pg: Place, connection: Any, transfer: Callable[..., Any]) -> None:
@@ -352,6 +389,12 @@ EXERCISE = Exercise(
         (changed(SOLUTION, RULES, ""), "should raise ValueError"),
         (changed(SOLUTION, "    await session.commit()\n", ""), "no other session sees"),
         (changed(SOLUTION, "cents < cents:", "cents <= cents:"), "all of them"),
+        (changed(SOLUTION, ".execution_options(populate_existing=True)", ""), "has read before"),
+        (changed(SOLUTION, "cents < 1", "cents < 2"), "(AsyncSession, 2, 3, 1) raised ValueError"),
     ],
+    equal={
+        "228e4a2a": "the text asks for a ValueError, not for its words",
+        "d9e7c3ed": "the text asks for a ValueError, not for its words",
+    },
     praise="No cent is lost, no account overdrawn, and nobody waits for a deadlock.",
 )

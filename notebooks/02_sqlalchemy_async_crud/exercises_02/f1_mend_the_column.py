@@ -32,7 +32,20 @@ NEW_COLUMN = changed(
     "ALTER TABLE ex1_users ADD created_at timestamptz NOT NULL DEFAULT now()",
 """,
 )
-MOMENTS = ["1999-12-31 23:59:59", "2026-01-15 12:00:00", "2026-07-01 00:30:00"]
+MOMENTS = [
+    "1999-12-31 23:59:59",
+    "2026-01-15 12:00:00",
+    "2026-07-01 00:30:00",
+    "2026-03-08 02:30:00.000001",  # no clock in New York showed this
+    "2026-11-01 01:30:00.999999",  # those in New York showed this twice
+    "1969-12-31 12:00:00",
+]
+SQL_LATER = """\
+    "ALTER TABLE ex1_users ADD moment timestamptz NOT NULL DEFAULT now()",
+    "UPDATE ex1_users SET moment = created_at AT TIME ZONE 'GMT'",
+    "ALTER TABLE ex1_users DROP created_at",
+    "ALTER TABLE ex1_users RENAME moment TO created_at",
+"""
 
 
 def check(pg: Place, statements: object) -> None:
@@ -73,41 +86,58 @@ def check_column(connection: psycopg.Connection[Any], zone: str) -> None:
     kind = one("SELECT pg_typeof(created_at)::text FROM ex1_users")
     if kind != "timestamp with time zone":
         raise Incorrect(f"`created_at` is of the type {kind!r}.")
-    query = "SELECT extract(epoch FROM created_at - %s::timestamp AT TIME ZONE 'UTC')::int"
+    if one("SELECT count(*) FROM ex1_users") != len(MOMENTS):
+        raise Incorrect(f"There were {len(MOMENTS)} rows, and now there are more or fewer.")
+    query = "SELECT extract(epoch FROM created_at - %s::timestamp AT TIME ZONE 'UTC')"
     for number, moment in enumerate(MOMENTS, start=1):
         found = connection.execute(f"{query} FROM ex1_users WHERE id = {number}", [moment])
         row = found.fetchone()
         if row is None:
             raise Incorrect(f"Row {number} is gone.")
+        if row[0] is None or 0 < abs(row[0]) < 1:
+            raise Incorrect(f"{moment} UTC lost its microseconds, or all of its moment.")
         if row[0] and abs(row[0]) <= 15 * 3600:
             raise Incorrect(
                 f"Run by a session in {zone}, the statements moved {moment} UTC by "
-                f"{row[0] / 3600:g} hours. Say in which zone the old values are meant."
+                f"{float(row[0]) / 3600:g} hours. Say in which zone the old values are meant."
             )
         if row[0]:
             raise Incorrect(f"{moment} UTC is not there any more: its moment is lost.")
     added = "INSERT INTO ex1_users DEFAULT VALUES RETURNING extract(epoch FROM created_at - now())"
     try:
-        first = connection.execute(added).fetchone() or (0,)
-        second = connection.execute(added).fetchone() or (0,)
-    except psycopg.errors.NotNullViolation:
-        raise Incorrect(
-            "A row that names no `created_at` is refused: there is no default."
-        ) from None
-    if first[0] is None or second[0] is None:
+        with running("A row that names no `created_at`"):
+            first = connection.execute(added).fetchone() or (0,)
+    except Incorrect as reason:
+        if not isinstance(reason.__cause__, psycopg.errors.NotNullViolation):
+            raise
+        first = ()
+    if not first:
+        raise Incorrect("A row that names no `created_at` is refused: there is no default.")
+    if first[0] is None:
         raise Incorrect("A row that names no `created_at` gets NULL.")
     if abs(first[0]) > 1800:
         raise Incorrect(
             f"A session in {zone} adds a row, and its `created_at` is "
             f"{float(first[0]) / 3600:.1f} hours from now."
         )
-    if one("SELECT count(DISTINCT created_at) FROM ex1_users WHERE id > 3") != 2:
+    if not moves_on(connection):
         raise Incorrect("The default is a constant: two rows, one after the other, got one time.")
     try:
         connection.execute("INSERT INTO ex1_users (created_at) VALUES (NULL)")
     except psycopg.errors.NotNullViolation:
         return
     raise Incorrect("`created_at` was NOT NULL, and now NULL is accepted.")
+
+
+def moves_on(connection: psycopg.Connection[Any]) -> bool:
+    """Whether a later row gets a later time by default; also where it is in whole seconds."""
+    add = "INSERT INTO ex1_users DEFAULT VALUES RETURNING created_at"
+    first = connection.execute(add).fetchone()
+    for seconds in (0.001, 1.1):
+        connection.execute("SELECT pg_sleep(%s)", [seconds])
+        if connection.execute(add).fetchone() != first:
+            return True
+    return False
 
 
 EXERCISE = Exercise(
@@ -132,6 +162,38 @@ EXERCISE = Exercise(
         (changed(SOLUTION, "now()", "'now'"), "The default is a constant"),
         (NEW_COLUMN, "its moment is lost"),
         (changed(SOLUTION, TYPE, ""), "'timestamp without time zone'"),
+        (
+            changed(
+                SOLUTION,
+                "created_at AT TIME ZONE 'UTC'",
+                "date_trunc('second', created_at) AT TIME ZONE 'UTC'",
+            ),
+            "lost its microseconds",
+        ),
+        (
+            changed(
+                SOLUTION,
+                DEFAULT,
+                DEFAULT + '    "ALTER TABLE ex1_users ALTER created_at DROP NOT NULL",\n',
+            ),
+            "NULL is accepted",
+        ),
+        (
+            changed(SOLUTION, DEFAULT, DEFAULT + '    "DELETE FROM ex1_users WHERE id = 1",\n'),
+            "more or fewer",
+        ),
+        (changed(SOLUTION, DEFAULT, DEFAULT + '    "BEGIN",\n'), "a transaction is still open"),
+        (changed(SOLUTION, "SET DEFAULT now()", "SET DEFAULT noow()"), "Statement 2 raised"),
+    ],
+    right=[
+        changed(SOLUTION, TYPE + DEFAULT, SQL_LATER),
+        changed(SOLUTION, "now()", "date_trunc('second', clock_timestamp())"),
+        changed(
+            SOLUTION,
+            TYPE,
+            "    \"SET TimeZone = 'UTC'\",\n"
+            + TYPE.replace(" USING created_at AT TIME ZONE 'UTC'", ""),
+        ),
     ],
     praise="On a large table the new type rewrites every row: lesson 06 has the ways around.",
 )

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import async_sessionmaker
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
-from exercises_02.common import pool
+from exercises_02.common import pool, shown, together
 from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
 from helpers.exercises.looking import end_uncommitted, look
@@ -47,6 +48,19 @@ IN_TURN = """\
             results.append(error)
     return results
 """
+GROUP = """\
+    async def one(item):
+        try:
+            async with Session() as session, session.begin():
+                return await work(session, item)
+        except Exception as error:
+            return error
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one(item)) for item in items]
+    return [task.result() for task in tasks]
+"""
+WORDS = GROUP.replace("return error", "return str(error)")
 COMMIT_ANYWAY = """\
     async def one(item):
         async with Session() as session:
@@ -66,6 +80,7 @@ async def check(pg: Place, for_each: Callable[..., Any]) -> None:
         sessions: list[Any] = []
         tasks: set[Any] = set()
         three, alone = asyncio.Event(), False
+        items = [4, 11, 5, 1, 9, 8, 12, 2, 7, 10, 3, 6]
 
         async def work(session: Any, item: int) -> int:
             nonlocal alone
@@ -75,55 +90,79 @@ async def check(pg: Place, for_each: Callable[..., Any]) -> None:
             if len(sessions) >= 3:
                 three.set()
             try:
-                await asyncio.wait_for(three.wait(), 5)
+                await asyncio.wait_for(three.wait(), 10)
             except TimeoutError:
                 alone = True
                 three.set()
             if item == 5:
                 raise ValueError("five")
+            if item == 8:
+                await session.execute(text("SELECT 1 / 0"))
             return 10 * item
 
         async with pool(pg, 3) as engine:
             maker = async_sessionmaker(engine, expire_on_commit=False)
             raised: Incorrect | None = None
             told: Any = None
+            await together(*(warm(engine, gate) for gate in [asyncio.Barrier(3)] * 3))
             try:
-                told = await asyncio.wait_for(for_each(maker, work, list(range(1, 13))), 30)
+                told = await asyncio.wait_for(for_each(maker, work, items), 60)
             except Incorrect as reason:
                 raised = reason
             except TimeoutError:
-                raised = Incorrect("for_each() did not end within 30 seconds.")
+                raised = Incorrect("for_each() did not end within 60 seconds.")
             if left := {task for task in tasks - {asyncio.current_task()} if not task.done()}:
                 for task in left:
                     task.cancel()
                 await asyncio.wait(left, timeout=5)
             if len({id(session) for session in sessions}) < len(sessions):
                 raise Incorrect("Two items were given the same session.")
-            if raised and isinstance(raised.__cause__, ValueError):
+            if raised and isinstance(raised.__cause__, ValueError | DBAPIError):
                 raise Incorrect(
-                    "The work for item 5 raised, and so did for_each(). The results of the other "
-                    "items are lost."
+                    "The work for items 5 and 8 raised, and so did for_each(). The results of the "
+                    "other items are lost."
                 )
             if raised:
                 raise raised
             if engine.pool.checkedout():  # type: ignore[attr-defined]
                 raise Incorrect("At the end a session is still open.")
+            nothing = await asyncio.wait_for(for_each(maker, work, []), 30)
+            if nothing != []:
+                raise Incorrect(f"For no items for_each() returned {shown(nothing)}, not [].")
         if alone:
             raise Incorrect(
                 "The pool has three connections, but three items never worked at the same moment."
             )
         if not isinstance(told, list):
-            raise Incorrect(f"for_each() returned a {type(told).__name__}, not a list.")
-        kinds = [repr(result) for result in told]
-        wanted = [repr(ValueError("five") if item == 5 else 10 * item) for item in range(1, 13)]
-        if kinds != wanted:
-            raise Incorrect(f"for_each() returned {told!r}; it should be [{', '.join(wanted)}].")
+            raise Incorrect(f"for_each() returned {shown(told)}, not a list.")
+        failed = {5: ValueError, 8: DBAPIError}
+        if len(told) != len(items):
+            raise Incorrect(f"For twelve items for_each() returned a list of {len(told)}.")
+        for item, result in zip(items, told, strict=True):
+            if item in failed and not isinstance(result, failed[item]):
+                raise Incorrect(
+                    f"The work for item {item} raised, and the list has {shown(result)} for it. "
+                    "It should be the exception that work() raised."
+                )
+            if item not in failed and result != 10 * item:
+                raise Incorrect(
+                    f"The items were {items}, and for item {item} the list has {shown(result)}; "
+                    f"work() returned {10 * item}."
+                )
         rows = [row[0] for row in connection.execute("SELECT item FROM ex1_done ORDER BY item")]
-        if 5 in rows:
-            raise Incorrect("The work for item 5 raised, but what it had written is stored.")
-        if rows != [item for item in range(1, 13) if item != 5]:
-            raise Incorrect(f"Eleven items were done; stored are those of {rows}.")
+        if stored := failed.keys() & set(rows):
+            raise Incorrect(
+                f"The work for item {min(stored)} raised, but what it had written is stored."
+            )
+        if rows != sorted(item for item in items if item not in failed):
+            raise Incorrect(f"Ten items were done; stored are those of {rows}.")
         connection.execute("DROP TABLE ex1_done")
+
+
+async def warm(engine: AsyncEngine, gate: asyncio.Barrier) -> None:
+    """Open one of the pool's connections, so that opening takes no time later."""
+    async with engine.connect():
+        await gate.wait()
 
 
 EXERCISE = Exercise(
@@ -142,11 +181,17 @@ EXERCISE = Exercise(
         (STARTER.replace("    return ...\n", SHARED), "the same session"),
         (STARTER.replace("    return ...\n", IN_TURN), "at the same moment"),
         (changed(SOLUTION, ", return_exceptions=True", ""), "so did for_each()"),
-        (changed(SOLUTION, "Session.begin()", "Session()"), "Eleven items were done"),
+        (changed(SOLUTION, "Session.begin()", "Session()"), "Ten items were done"),
         (
             changed(SOLUTION, BODY.partition("\n\n")[0] + "\n", COMMIT_ANYWAY),
             "what it had written is stored",
         ),
+        (
+            changed(SOLUTION, "(one(item) for item in items)", "map(one, sorted(items))"),
+            "The items were",
+        ),
+        (STARTER.replace("    return ...\n", WORDS), "the exception that work() raised"),
     ],
+    right=[STARTER.replace("    return ...\n", GROUP)],
     praise="Twelve items, three connections, and one failure that harmed nobody else.",
 )

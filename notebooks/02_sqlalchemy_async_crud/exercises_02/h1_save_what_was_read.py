@@ -6,7 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from exercises_02.common import behind_lock, pool, session_of
+from sqlalchemy.exc import DBAPIError
+
+from exercises_02.common import behind_lock, pool, session_of, shown
 from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
 from helpers.exercises.looking import end_uncommitted, look
@@ -47,6 +49,14 @@ AGAIN = """\
 """
 
 
+ONE_UPDATE = """\
+    pages = Page.__table__
+    same = pages.update().where(pages.c.id == page_id, pages.c.version == version)
+    new = same.values(text=text, version=version + 1).returning(pages.c.version)
+    found = await session.scalar(new)
+    await session.commit()
+    return found
+"""
 PAGES = "INSERT INTO pages VALUES (1, 'About us', 1), (2, 'Terms', 7)"
 
 
@@ -86,7 +96,7 @@ async def check(pg: Place, save: Callable[..., Any]) -> None:
                     "('About Eva', 2)."
                 )
             if told != 2:
-                raise Incorrect(f"save() returned {told!r}; the page's new version is 2.")
+                raise Incorrect(f"save() returned {shown(told)}; the page's new version is 2.")
             before = stored()
             for arguments, why in [
                 ((1, 1, "About Tom"), "The page has version 2, and the form came with 1"),
@@ -97,13 +107,32 @@ async def check(pg: Place, save: Callable[..., Any]) -> None:
                 if stored() != before:
                     raise Incorrect(f"{why}, but save() changed the pages to {stored()}.")
                 if told is not None:
-                    raise Incorrect(f"{why}. save() returned {told!r}; it should be None.")
+                    raise Incorrect(f"{why}. save() returned {shown(told)}; it should be None.")
             told = await call(2, 7, "New terms")
             if (told, stored()[2]) != (8, ("New terms", 8)):
                 raise Incorrect(
-                    f"Page 2 had version 7. save() returned {told!r}, and the page has "
+                    f"Page 2 had version 7. save() returned {shown(told)}, and the page has "
                     f"{stored()[2]!r}."
                 )
+            told = await call(2, 8, "New terms")
+            if stored()[2] not in [("New terms", 8), ("New terms", 9)] or told != stored()[2][1]:
+                raise Incorrect(
+                    f"Page 2 had version 8 and was saved with the text that it had. save() "
+                    f"returned {shown(told)}, and the page has {stored()[2]!r}."
+                )
+            before = stored()
+            try:
+                told = await call(1, 2, None)
+            except Incorrect as error:
+                if not isinstance(error.__cause__, DBAPIError | ValueError | TypeError):
+                    raise
+            else:
+                raise Incorrect(
+                    f"The page must have a text. Without one the database refuses it, and save() "
+                    f"returned {shown(told)}: as if somebody had changed the page."
+                )
+            if stored() != before:
+                raise Incorrect(f"A text of None changed the pages to {stored()}.")
             lock = "SELECT 1 FROM pages WHERE id = 1 FOR UPDATE"
             calls = [partial(call, 1, 2, f"text {number}") for number in range(10)]
             results = await behind_lock(pg, lock, calls, 10)
@@ -141,6 +170,8 @@ EXERCISE = Exercise(
         ),
         (changed(SOLUTION, "await session.commit()", "pass"), "still reads the old text"),
         (STARTER.replace("    return ...\n", AGAIN), "were told that theirs is stored"),
+        (changed(SOLUTION, "except StaleDataError:", "except Exception:"), "must have a text"),
     ],
+    right=[STARTER.replace("    return ...\n", ONE_UPDATE)],
     praise="Eva keeps her text, and Tom is asked.",
 )

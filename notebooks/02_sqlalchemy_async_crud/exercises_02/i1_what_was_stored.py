@@ -10,7 +10,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from exercises_02.common import pool
+from exercises_02.common import pool, shown
 from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
 from helpers.exercises.looking import end_uncommitted, look
@@ -164,8 +164,9 @@ async def check(pg: Place, rename: Callable[..., Any], Customer: Any) -> None:
             async with AsyncSession(engine) as session:
                 customer = await rename(session, 99, "nobody")
             if customer is not None:
-                kind = type(customer).__name__
-                raise Incorrect(f"There is no customer 99, and rename() returned a {kind}.")
+                raise Incorrect(
+                    f"There is no customer 99, and rename() returned {shown(customer)}."
+                )
             if stored() != before:
                 raise Incorrect("There is no customer 99, but rename() changed the table.")
 
@@ -180,8 +181,7 @@ def seen(customer: Any, names: Sequence[str]) -> dict[str, Any]:
             "What expired it, and what came after that?"
         ) from None
     except AttributeError:
-        kind = type(customer).__name__
-        raise Incorrect(f"rename() returned a {kind}, not a customer.") from None
+        raise Incorrect(f"rename() returned {shown(customer)}, not a customer.") from None
 
 
 EXERCISE = Exercise(
