@@ -66,19 +66,28 @@ def url() -> Iterator[str]:
         engine.dispose()
 
 
-@pytest.fixture
-def engine(url: str) -> Iterator[Engine]:
-    """Empty tables with two users and five products, 100 pieces of each."""
+@pytest.fixture(scope="module")
+def tables(url: str) -> Iterator[Engine]:
+    """The shop's tables."""
     engine = make_engine(url, pool_size=20)
-    Base.metadata.drop_all(engine)
     Base.metadata.create_all(engine)
-    with Session(engine) as session, session.begin():
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def engine(url: str, tables: Engine) -> Iterator[Engine]:
+    """An engine of the test's own; two users and five products, 100 pieces of each."""
+    with Session(tables) as session, session.begin():
+        names = ", ".join(f'"{table}"' for table in Base.metadata.tables)
+        session.execute(text(f"TRUNCATE {names} RESTART IDENTITY"))
         session.add_all(User(id=id, email=f"u{id}@example.com", name=f"U{id}") for id in (1, 2))
         session.add(Category(id=1, name="All"))
         session.flush()
         for id, price in PRICES.items():
             product = Product(id=id, name=f"P{id}", price=Decimal(price), stock=100, category_id=1)
             session.add(product)
+    engine = make_engine(url, pool_size=20)
     yield engine
     engine.dispose()
 
@@ -206,6 +215,8 @@ def test_another_rule_that_refuses_goes_through(engine: Engine) -> None:
     with pytest.raises(IntegrityError, match="cheap"):
         order(engine, {4: 1})
     assert state(engine) == (dict.fromkeys(PRICES, 100), [], [])
+    with engine.begin() as db:
+        db.execute(text('ALTER TABLE "Order" DROP CONSTRAINT cheap'))
 
 
 # Several at once
@@ -458,10 +469,13 @@ def test_a_connection_that_is_lost_during_the_commit_leaves_it_unsure(engine: En
 
 def test_what_the_commit_refuses_is_not_unsure(engine: Engine) -> None:
     with engine.begin() as db:
-        db.execute(text('ALTER TABLE "Category" ADD UNIQUE (name) DEFERRABLE INITIALLY DEFERRED'))
-        db.execute(text('DROP INDEX "Category_name_key"'))
+        late = "ADD CONSTRAINT late UNIQUE (price) DEFERRABLE INITIALLY DEFERRED"
+        db.execute(text(f'ALTER TABLE "Product" {late}'))
+    same = update(Product).values(price=Decimal(1))
     with pytest.raises(IntegrityError):
-        in_transaction(engine, lambda session: session.add(Category(name="All")))
+        in_transaction(engine, lambda session: session.execute(same))
+    with engine.begin() as db:
+        db.execute(text('ALTER TABLE "Product" DROP CONSTRAINT late'))
 
 
 def test_the_result_can_be_read_after_the_commit(engine: Engine) -> None:
