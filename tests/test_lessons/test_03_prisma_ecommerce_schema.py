@@ -370,7 +370,8 @@ def test_shop_py_passes_its_own_tests() -> None:
 def test_shop_pys_tests_touch_nothing_that_was_there() -> None:
     database = lab.postgres("93", "final")
     with database.connect(autocommit=True) as db:
-        db.execute("CREATE SCHEMA shop_tests CREATE TABLE precious AS SELECT 1")
+        db.execute("CREATE SCHEMA shop_tests")
+        db.execute("CREATE TABLE shop_tests.precious AS SELECT 1")
         run = own_tests(database)
         assert run.returncode != 0
         assert "is there already" in run.stdout
@@ -489,10 +490,11 @@ def test_a_silent_line_ends_within_the_limits(pg: Any) -> None:
         order = order_once(proxy.url)
         order()
         proxy.stall()
-        found = once(order, 12)
-        assert (found.answers, found.hanging) == (0, 0)
-        assert found.longest < 9
-        assert set(found.errors) <= {"OperationalError", "ConnectionTimeout"}
+        for call in (order, order_once(proxy.url)):  # one has a connection, one wants one
+            found = once(call, 12)
+            assert (found.answers, found.hanging) == (0, 0)
+            assert found.longest < 9
+            assert set(found.errors) == {"OperationalError"}
         proxy.restore()
         order()
     until(lambda: not busy(pg.url)())

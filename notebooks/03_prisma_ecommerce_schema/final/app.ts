@@ -6,7 +6,7 @@ import pg from 'pg'
 // Every wait has a limit, in milliseconds
 const pool = new pg.Pool({
   connectionString: process.env.DATABASE_URL,
-  connectionTimeoutMillis: 5_000,
+  connectionTimeoutMillis: 15_000, // also the wait for one of the pool's
   query_timeout: 12_000,
   statement_timeout: 10_000,
   lock_timeout: 8_000,
@@ -18,7 +18,7 @@ pool.on('error', () => {})
 pool.on('connect', (client) => { client.query("SET TIME ZONE 'UTC'").catch(() => {}) })
 const prisma = new PrismaClient({
   adapter: new PrismaPg(pool),
-  transactionOptions: { maxWait: 10_000, timeout: 15_000 }
+  transactionOptions: { maxWait: 15_000, timeout: 15_000 }
 })
 
 type Item = { productId: number, quantity: number }
