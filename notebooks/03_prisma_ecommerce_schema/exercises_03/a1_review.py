@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from helpers import outline
+from exercises_03.common import function
+from helpers import lab, outline
 from helpers.exercises import Exercise, Incorrect
 from helpers.exercises.cells import changed, of_the_lesson
 from helpers.exercises.running import running
@@ -45,36 +46,50 @@ SOLUTION = STARTER.replace("    return ...\n", BODY)
 
 def check(review: Callable[..., Any]) -> None:
     """Make Prisma's table and the learner's, one after the other, and compare."""
-    from sqlalchemy import MetaData, Table, create_engine
-
-    from helpers import lab
+    from sqlalchemy import MetaData, create_engine
 
     catalogue, models = (of_the_lesson("03", name) for name in ("catalogue", "shop_models"))
     ddl = (outline.find("03").folder / "review.sql").read_text(encoding="utf-8")
     metadata = MetaData()
     for name in ("Category", "Product"):
         models.Base.metadata.tables[name].to_metadata(metadata)
-    if not isinstance(review(metadata), Table):
-        raise Incorrect("`review` should return a Table.")
+    found = function("review", review)(metadata)
     if "Review" not in metadata.tables:
         raise Incorrect("`metadata` has no table of the name Review. Give it as the second value.")
-    with lab.postgres("03x").connect(autocommit=True) as db:
+    if found is not metadata.tables["Review"]:
+        raise Incorrect(
+            f"`review` should return the Table; it returned a value of the type "
+            f"{type(found).__name__}."
+            if type(found).__name__ != "Table"
+            else "`review` returned another Table than Review."
+        )
+    with lab.postgres("03a", "check").connect(autocommit=True) as db:
         for table in ("Category", "Product"):
-            db.execute(f'CREATE TABLE "{table}" (id int PRIMARY KEY)')
-        db.execute(ddl)
+            db.execute(f'CREATE TABLE "{table}" (id int PRIMARY KEY)'.encode())
+        db.execute(ddl.encode())
         theirs = {fact for fact in catalogue.facts(db) if fact[1] == "Review"}
-    other = lab.postgres("03x")
-    engine = create_engine(other.url)
+    place = lab.postgres("03a", "check")  # empty again
+    engine = create_engine(place.url)
     try:
         with running("metadata.create_all"):
             metadata.create_all(engine)
     finally:
         engine.dispose()
-    with other.connect(autocommit=True) as db:
+    with place.connect(autocommit=True) as db:
         mine = {fact for fact in catalogue.facts(db) if fact[1] == "Review"}
-    if lines := catalogue.difference(mine, theirs):
+    judge_facts(mine, theirs)
+
+
+def judge_facts(mine: set[Any], theirs: set[Any]) -> None:
+    """Compare facts (kind, table, name, definition), and show one that differs from both sides."""
+    here, there = ({fact[:3]: fact[3] for fact in facts} for facts in (mine, theirs))
+    names = sorted(name for name in here | there if here.get(name) != there.get(name))
+    if names:
+        kind, _, name = names[0]
+        words = f"{len(names)} facts differ. The first" if len(names) > 1 else "One fact differs"
         raise Incorrect(
-            f"{len(lines)} facts differ. The first (- is Prisma's, + is yours): {lines[0]}."
+            f"{words} is the {kind} {name}. Prisma's: {there.get(names[0], 'there is none')}. "
+            f"Yours: {here.get(names[0], 'there is none')}."
         )
 
 
@@ -104,6 +119,21 @@ EXERCISE = Exercise(
         ),
         (changed(SOLUTION, 'sa.text("stars DESC")', '"stars"'), "Review_stars_idx"),
         (changed(SOLUTION, ", unique=True", ""), "CREATE UNIQUE INDEX"),
+        (changed(SOLUTION, "sa.Text)", "sa.String(9))"), "Yours: character varying(9)."),
+        (changed(SOLUTION, "return sa.Table(", "sa.Table("), "of the type NoneType"),
+        (
+            changed(SOLUTION, "return sa", "table = sa")[: -len("\n\n\nex1.check()\n")]
+            + '\n    return metadata.tables["Product"]\n\n\nex1.check()\n',
+            "another Table than Review",
+        ),
     ],
+    equal={
+        "ab3b1e2f": "the order of the columns is no fact that the check compares, as the text says",
+        "ea9ea103": "the order of the columns",
+        "57ad94b4": "the order of the columns",
+        "511e4e0a": "the order of the columns",
+        "ab8950e8": "SQLAlchemy takes the type of the column that the foreign key names",
+    },
+    cells=["a-setup", "a-query", "a-compare"],
     praise="Put the comparison into your tests, and the two cannot drift apart.",
 )

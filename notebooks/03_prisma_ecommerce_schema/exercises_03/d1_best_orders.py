@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
-from helpers.exercises import Exercise, Incorrect, Place
+from exercises_03.common import are_of, empty_shop, engine_of, function
+from helpers.exercises import Exercise, Incorrect
 from helpers.exercises.cells import changed
-from helpers.exercises.looking import begin_with
+from helpers.exercises.looking import look
+from helpers.exercises.running import running
 
 STARTER = '''
 def best_orders(session):
@@ -36,46 +41,107 @@ LOOP = """\
         best += session.scalars(mine.order_by(Order.total.desc(), Order.id).limit(1))
     return best
 """
+#: Every user's best order by LATERAL. Users without orders give a row, which Python leaves out.
+OUTER = """\
+    from sqlalchemy.orm import aliased
+
+    best = select(Order).where(Order.user_id == User.id)
+    best = best.order_by(Order.total.desc(), Order.id).limit(1).lateral()
+    one = aliased(Order, best)
+    query = select(one).select_from(User).outerjoin(best, true()).order_by(User.id)
+    return [order for order in session.scalars(query) if order is not None]
+"""
+WINDOW = """\
+    from sqlalchemy import func
+
+    place = func.row_number().over(
+        partition_by=Order.user_id, order_by=[Order.total.desc(), Order.id]
+    )
+    inner = select(Order.id, place.label("place")).subquery()
+    query = select(Order).join(inner, inner.c.id == Order.id).where(inner.c.place == 1)
+    return list(session.scalars(query.order_by(Order.user_id)))
+"""
 
 
-def check(pg: Place, best_orders: Callable[..., Any], User: Any, Order: Any) -> None:
-    """Compare with the database, with one user without orders and two equal totals."""
-    from sqlalchemy import create_engine, event
+def check(best_orders: Callable[..., Any]) -> None:
+    """Ask in a shop of the check's own: without orders, with few, and with many equal totals."""
+    from sqlalchemy import event
     from sqlalchemy.orm import Session
 
-    url: Any = pg.url
-    engine = begin_with(create_engine(url), "SET statement_timeout = '20s'")
-    counts: list[int] = []
-    event.listen(engine, "after_cursor_execute", lambda *args: counts.append(args[1].rowcount))
-    try:
-        # Everything happens in one transaction, which is rolled back.
-        with Session(engine) as session:
-            user = User(email="ex1@example.com", name="Ex")
-            session.add_all([user, User(email="ex1b@example.com", name="Ex")])
-            session.flush()
-            for total in (5, 70, 70, 6):
-                session.add(Order(user_id=user.id, total=total))
-                session.flush()
-            session.expire_all()
-            query = 'SELECT id FROM (SELECT id, "userId", row_number() OVER (PARTITION BY '
-            query += '"userId" ORDER BY total DESC, id) AS n FROM "Order") AS o WHERE n = 1 '
-            true = list(session.connection().exec_driver_sql(query + 'ORDER BY "userId"').scalars())
-            counts.clear()
-            orders = best_orders(session)
-            sent, rows = len(counts), sum(counts)
-            if not isinstance(orders, list):
-                raise Incorrect("It should return a list.")
-            if not all(isinstance(order, Order) for order in orders):
-                raise Incorrect("It should return Order objects: select(Order), and scalars().")
-            with session.no_autoflush:
-                found = [order.id for order in orders]
-            judge_orders(found, true)
-            if sent != 1:
-                raise Incorrect(f"You sent {sent} statements instead of one.")
-            if rows > len(true):
-                raise Incorrect(f"{rows} rows were fetched for {len(true)} users.")
-    finally:
-        engine.dispose()
+    asked = function("best_orders", best_orders)
+    place = empty_shop("03d")
+    sent: list[tuple[str, Any]] = []
+    with look(place) as db, engine_of(place, lambda _: None) as engine:
+        event.listen(engine, "before_cursor_execute", lambda *args: sent.append(args[2:4]))
+        for users, orders in shops():
+            fill(db, users, orders)
+            best: dict[int, tuple[Decimal, int]] = {}
+            for id, user, total in orders:
+                best[user] = max(best.get(user, (total, -id)), (total, -id))
+            true = [-id for _, (_, id) in sorted(best.items())]
+            with Session(engine) as session:
+                sent.clear()
+                found = asked(session)
+                statements = list(sent)
+                judge_type(found)
+                with running("Reading the orders"):
+                    ids = [order.id for order in found]
+            judge_orders(ids, true)
+            judge_statements(db, statements, len(users))
+
+
+def shops() -> Iterator[tuple[list[int], list[tuple[int, int, Decimal]]]]:
+    """Yield users and orders (id, user, total). The older one of two orders has the smaller id."""
+    yield [1, 2], []
+    yield [5, 3], [(1, 5, Decimal("9.99")), (2, 5, Decimal("10.00")), (3, 3, Decimal(0))]
+    yield [4, 6], [(1, 6, Decimal(70)), (2, 4, Decimal(5)), (3, 6, Decimal(70)), (7, 4, Decimal(5))]
+    rng = random.Random(8)
+    users = rng.sample(range(1, 200), 40)  # the last four have no orders
+    ids = sorted(rng.sample(range(1, 5000), 300))
+    totals = [Decimal(rng.choice(["99.90", "100.00", "7.00", "1000.00", "0.00"])) for _ in ids]
+    owners = [rng.choice(users[:36]) for _ in ids]
+    yield users, list(zip(ids, owners, totals, strict=True))
+
+
+def fill(db: Any, users: list[int], orders: list[tuple[int, int, Decimal]]) -> None:
+    """Write a shop's users and orders, and forget those of the shop before."""
+    db.execute('TRUNCATE "User" CASCADE')
+    start = datetime(2025, 1, 1)
+    rows = [(id, user, total, start + timedelta(hours=id)) for id, user, total in orders]
+    random.Random(1).shuffle(rows)  # not stored in the order of the ids
+    with db.cursor() as cursor:
+        cursor.executemany(
+            'INSERT INTO "User" (id, email, name, "updatedAt") VALUES (%s, %s, %s, now())',
+            [(user, f"user{user}@example.com", f"User {user}") for user in users],
+        )
+        cursor.executemany(
+            'INSERT INTO "Order" (id, "userId", total, "createdAt") VALUES (%s, %s, %s, %s)', rows
+        )
+
+
+def judge_type(found: Any) -> None:
+    """Check that it is a list of orders."""
+    if not isinstance(found, list):
+        raise Incorrect(f"It should return a list, not a value of the type {type(found).__name__}.")
+    for one in found:
+        if not are_of("Order", [one]):
+            raise Incorrect(
+                "It should return Order objects. For each user that has orders there is one; the "
+                f"list has a value of the type {type(one).__name__}. session.scalars(...) of a "
+                "select(Order) gives objects."
+            )
+
+
+def judge_statements(db: Any, statements: list[tuple[str, Any]], users: int) -> None:
+    """Count the statements, and the rows that the one of them gives."""
+    if len(statements) != 1:
+        raise Incorrect(f"You sent {len(statements)} statements instead of one.")
+    [(statement, values)] = statements
+    with running("Counting the rows of your statement"):
+        count = f"SELECT count(*) FROM ({statement.rstrip().rstrip(';')}) AS yours"
+        [rows] = db.execute(count, values).fetchone()
+    if rows > users:
+        raise Incorrect(f"{rows} rows were fetched for {users} users.")
 
 
 def judge_orders(found: list[int], true: list[int]) -> None:
@@ -118,6 +184,18 @@ EXERCISE = Exercise(
             ),
             "not sorted by user id",
         ),
+        (
+            STARTER.replace("    return ...\n", OUTER.replace(" if order is not None", "")),
+            "a value of the type NoneType",
+        ),
+        (changed(SOLUTION, "list(session", "tuple(session"), "of the type tuple"),
+        (changed(SOLUTION, "scalars", "execute"), "of the type Row"),
     ],
+    right=[
+        STARTER.replace("    return ...\n", OUTER),
+        STARTER.replace("    return ...\n", WINDOW),
+        changed(SOLUTION, "Order.id)", "Order.created_at)"),
+    ],
+    cells=["d-setup", "d-one", "d-lateral"],
     praise="DISTINCT ON is PostgreSQL's own; row_number() does it everywhere.",
 )
