@@ -26,7 +26,7 @@ from IPython.core.getipython import get_ipython
 
 from helpers import outline
 from helpers.base.errors import LabError
-from helpers.exercises import Exercise, Incorrect, NotAttempted, Place, answers
+from helpers.exercises import CouldNotCheck, Exercise, Incorrect, NotAttempted, Place, answers
 from helpers.exercises.running import guarded, trouble
 from helpers.kinds import KINDS
 
@@ -194,6 +194,8 @@ class Task:
             # The learner's code may have raised only because a server is or was down.
             if reason.__cause__ and (problem := trouble(self.servers.values(), reason)):
                 outcome, words = "not checked", f"{problem} {NEXT_STEP}"
+        except CouldNotCheck as reason:
+            outcome, words = "not checked", str(reason)
         except Exception as error:
             outcome = "not checked"
             words = f"{trouble(self.servers.values(), error)} {NEXT_STEP}"

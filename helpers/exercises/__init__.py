@@ -64,7 +64,7 @@ from typing import Any
 
 from helpers.kinds.place import Place
 
-__all__ = ["Exercise", "Incorrect", "NotAttempted", "Place"]
+__all__ = ["CouldNotCheck", "Exercise", "Incorrect", "NotAttempted", "Place"]
 
 
 class Incorrect(Exception):
@@ -73,6 +73,10 @@ class Incorrect(Exception):
 
 class NotAttempted(Exception):
     """There is no answer yet; the message says what is missing."""
+
+
+class CouldNotCheck(Exception):
+    """Nobody can tell here; the message says why, and what to do, in words for the learner."""
 
 
 @dataclass(frozen=True, kw_only=True)

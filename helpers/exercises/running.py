@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,7 +20,9 @@ def in_words(error: BaseException) -> str:
     """Return an exception as a sentence: its type and the first line of its message."""
     if isinstance(error, LabError):
         return str(error)
-    first = (str(error).strip().splitlines() or [""])[0].rstrip(".")
+    said = str(error).partition(", full error: ")[0]  # pymongo adds the server's whole answer
+    said = re.sub(r"\b0x[0-9a-fA-F]{6,}", "…", said)  # an address differs in every run
+    first = (said.strip().splitlines() or [""])[0].rstrip(".")
     return f"{type(error).__name__}: {first}." if first else f"{type(error).__name__}."
 
 
@@ -35,9 +38,9 @@ def running(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (Incorrect, NotAttempted, LabError):
+    except (Incorrect, NotAttempted, LabError, KeyboardInterrupt, GeneratorExit):
         raise
-    except Exception as error:
+    except BaseException as error:  # SystemExit and CancelledError are the learner's too
         raise Incorrect(f"{what} raised {in_words(error)}") from error
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from exercises_05.common import Rows, at, chance, event, mixed, run_on, same_fields
+from exercises_05.common import Rows, at, chance, event, mixed, run_on, same_fields, shown
 from helpers import shop
 from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
+from helpers.exercises.stand_in import told_apart
 
 STARTER = """
 page = ...  # a pipeline for a collection like events
@@ -72,6 +73,7 @@ def true_page(rows: Rows) -> dict[str, Any]:
     return {"visitors": len({row["userId"] for row in rows}), "revenue": revenue, "best": best}
 
 
+@told_apart
 def check(mg: Place, page: Any) -> None:
     """Compare with a loop: chance, ties, no purchases, no events, the section's."""
     views = [event(user, "page_view") | {"productId": 3} for user in (1, 1, 2)]
@@ -96,7 +98,9 @@ def check(mg: Place, page: Any) -> None:
         same_fields([row], [wanted])
         for field, value in wanted.items():
             if row[field] != value:
-                raise Incorrect(f"For {name}, `{field}` should be {value!r}; it is {row[field]!r}.")
+                raise Incorrect(
+                    f"For {name}, `{field}` should be {value!r}; it is {shown(row[field])}."
+                )
 
 
 EXERCISE = Exercise(
