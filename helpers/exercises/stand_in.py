@@ -256,7 +256,9 @@ def _follow(root: str, rest: list[str], depth: int = 0) -> Any:
     if not rest:
         return root
     one = f"each{depth}"
-    found = {"$map": {"input": root, "as": one, "in": _follow(f"$${one}", rest, depth + 1)}}
+    found = {
+        "$map": {"input": root, "as": one, "in": _follow(f"$${one}.{rest[0]}", rest[1:], depth + 1)}
+    }
     there = {"$filter": {"input": found, "as": "found", "cond": {"$ne": ["$$found", None]}}}
     plain = _follow(f"{root}.{rest[0]}", rest[1:], depth)
     return {"$cond": [{"$isArray": [root]}, there, plain]}

@@ -157,5 +157,8 @@ EXERCISE = Exercise(
             "should be a date",
         ),
     ],
+    equal={
+        "393f8211": "the two sides of $eq may be exchanged",
+    },
     praise="A cohort of which nobody returns is a number that somebody should see.",
 )

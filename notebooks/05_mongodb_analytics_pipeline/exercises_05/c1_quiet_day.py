@@ -98,8 +98,10 @@ def check(mg: Place, page: Any) -> None:
         same_fields([row], [wanted])
         for field, value in wanted.items():
             if row[field] != value:
+                counts = "$count" in repr(page) and row[field] is None
                 raise Incorrect(
                     f"For {name}, `{field}` should be {value!r}; it is {shown(row[field])}."
+                    + (" MongoDB's $count over nothing gives no document." if counts else "")
                 )
 
 
@@ -125,6 +127,14 @@ EXERCISE = Exercise(
             ),
             "For no purchases, `revenue`",
         ),
+        (
+            changed(
+                SOLUTION,
+                '{"$ifNull": [first("visitors", "n"), 0]}',
+                'first("visitors", "n")',
+            ),
+            "$count over nothing gives no document",
+        ),
         (ONE_GROUP, "For busy days, `best`"),
         (changed(SOLUTION, '{"sold": -1, "_id": 1}', '{"sold": -1, "_id": -1}'), "For a tie"),
         (
@@ -132,5 +142,12 @@ EXERCISE = Exercise(
             "For busy days, `revenue`",
         ),
     ],
+    equal={
+        "b9870867": "twice the number sold has the same order",
+        "0413c2e5": "only the first row is read",
+        "7e07489f": "only the first row is read",
+        "34fcd162": "with one row the first is the last",
+        "49d4aabc": "`best` may be missing",
+    },
     praise="The quiet day is now a case of its own, and it has a test.",
 )

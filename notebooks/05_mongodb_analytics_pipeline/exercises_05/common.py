@@ -84,12 +84,19 @@ def results(events: Any, name: str, pipeline: Any, mix: bool = False) -> Rows:
 
 
 def mixed_up(pipeline: Any) -> Any:
-    """Return a pipeline whose groups come in another order, also those in $facet."""
+    """Return a pipeline whose groups come in another order, also those in $facet.
+
+    $count becomes the $group that it stands for: over nothing it gives no document, but the
+    stand-in gives a 0.
+    """
     stages: list[dict[str, Any]] = []
     for stage in pipeline:
         parts = stage.get("$facet") if isinstance(stage, dict) else None
         if isinstance(parts, dict) and all(isinstance(part, list) for part in parts.values()):
             stage = {"$facet": {name: mixed_up(part) for name, part in parts.items()}}
+        if isinstance(stage, dict) and set(stage) == {"$count"}:
+            stages += [{"$group": {"_id": None, stage["$count"]: {"$sum": 1}}}, {"$unset": "_id"}]
+            continue
         stages.append(stage)
         if isinstance(stage, dict) and "$group" in stage:
             stages.append({"$sort": {"_id": -1}})

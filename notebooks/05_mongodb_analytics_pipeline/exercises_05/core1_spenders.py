@@ -155,5 +155,8 @@ EXERCISE = Exercise(
         (changed(SOLUTION, '"_id": 0, "userId": "$_id", ', ""), "no field 'userId'"),
         (changed(SOLUTION, '"_id": 0, ', ""), "a field '_id' that nobody"),
     ],
+    equal={
+        "787efe4a": "renaming before or after $limit gives the same ten",
+    },
     praise="The money stays in whole cents all the way; no float, no rounding.",
 )

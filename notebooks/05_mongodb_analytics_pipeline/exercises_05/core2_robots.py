@@ -195,5 +195,9 @@ EXERCISE = Exercise(
         ),
         (changed(SOLUTION, '"score": -1, "userId"', '"score": 1, "userId"'), "highest score comes"),
     ],
+    equal={
+        "b1d12f3f": "a sum in another order",
+        "eb3e5feb": "a sum in another order",
+    },
     praise="A cap belongs to one kind, before the weights are added up.",
 )

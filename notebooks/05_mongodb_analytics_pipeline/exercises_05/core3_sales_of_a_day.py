@@ -280,5 +280,10 @@ EXERCISE = Exercise(
         ),
         (changed(SOLUTION, ', "eventType": "purchase"}},\n', "}},\n"), "first run, product"),
     ],
+    equal={
+        "7c05b37b": "PyMongo takes a time without a zone as UTC",
+        "db64f443": "a date is a constant without $literal too",
+        "c7598b12": "merge is the default of whenMatched",
+    },
     praise="New, late and deleted events: one function for all, safe to run again.",
 )

@@ -87,5 +87,10 @@ EXERCISE = Exercise(
         ),
         (indexed('"userId", "eventType", "value", "timestamp"'), "that neither query asks for"),
     ],
+    equal={
+        "90affd72": "a field that equals a value may be stored either way",
+        "0867a582": "a field that equals a value may be stored either way",
+        "250cf9ce": "an index is read from either end",
+    },
     praise="The server reads ten entries of the index, and ten documents.",
 )

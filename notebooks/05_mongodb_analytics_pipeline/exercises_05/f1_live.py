@@ -258,5 +258,8 @@ EXERCISE = Exercise(
             "is 40",
         ),
     ],
+    equal={
+        "5d729650": "the collection has this one document",
+    },
     praise="Each change counts once, whenever the program ends.",
 )
