@@ -85,13 +85,14 @@ def check(mg: Place, pauses: Any) -> None:
             for user in sorted(true, key=lambda user: (-true[user], user))
         ]
         same_fields(found, wanted)
+        single = {event["userId"] for event in events} - true.keys()
+        if any(isinstance(row["userId"], int) and row["userId"] in single for row in found):
+            raise Incorrect("A customer with a single event is in the list.")
         same_types(found, wanted)
+        each_once(found, wanted, "userId", "Customer")
         for row in found:
-            if row["userId"] not in true:
-                raise Incorrect("A customer with a single event is in the list.")
             if row["minutes"] != true[row["userId"]]:
                 raise Incorrect(pause_reason(row, events, true[row["userId"]]))
-        each_once(found, wanted, "userId", "Customer")
         ordered(found, wanted, "minutes")
 
 

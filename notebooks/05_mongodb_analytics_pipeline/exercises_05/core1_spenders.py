@@ -140,7 +140,7 @@ EXERCISE = Exercise(
                 '    {"$sort"',
                 '    {"$match": {"purchases": {"$gt": 0}}},\n    {"$sort"',
             ),
-            "spent",
+            "made 2 purchases; your pipeline says 1",
         ),
         (changed(SOLUTION, "10", "100"), "10 customers should come out"),
         (changed(SOLUTION, '"spent": -1, "_id": 1', '"spent": -1'), "spent the same"),

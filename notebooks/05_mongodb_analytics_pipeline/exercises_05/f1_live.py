@@ -239,7 +239,7 @@ EXERCISE = Exercise(
         (changed(SOLUTION, ", -1\n", ", 0\n"), "After a purchase was deleted"),
         (
             changed(SOLUTION, ' if event["eventType"] == "purchase" else 0', ""),
-            "After a purchase and a view",
+            "`cents` is 610",
         ),
         (changed(SOLUTION, ONE_UPDATE, TWO_UPDATES), "writes. Between two"),
         (
