@@ -85,8 +85,8 @@ def check(mg: Place, pauses: Any) -> None:
             for user in sorted(true, key=lambda user: (-true[user], user))
         ]
         same_fields(found, wanted)
-        single = {event["userId"] for event in events} - true.keys()
-        if any(isinstance(row["userId"], int) and row["userId"] in single for row in found):
+        lonely = {event["userId"] for event in events} - true.keys()
+        if any(isinstance(row["userId"], int) and row["userId"] in lonely for row in found):
             raise Incorrect("A customer with a single event is in the list.")
         same_types(found, wanted)
         each_once(found, wanted, "userId", "Customer")
