@@ -120,6 +120,28 @@ def ordered(found: Rows, wanted: Rows, by: str) -> None:
         raise Incorrect(f"Of two with the same {by}, the smaller userId comes first.")
 
 
+BY_A_LIST = """
+pair = {"input": {"$range": [1, {"$size": "$when"}]}, "as": "n"}
+passed = {
+    "$subtract": [
+        {"$arrayElemAt": ["$when", "$$n"]},
+        {"$arrayElemAt": ["$when", {"$subtract": ["$$n", 1]}]},
+    ]
+}
+pauses = [
+    {"$group": {"_id": "$userId", "when": {"$push": "$timestamp"}}},
+    {"$match": {"when.1": {"$exists": True}}},
+    {"$set": {"when": {"$sortArray": {"input": "$when", "sortBy": 1}}}},
+    {"$set": {"longest": {"$max": {"$map": {**pair, "in": passed}}}}},
+    {"$set": {"userId": "$_id", "minutes": {"$toInt": {"$divide": ["$longest", 60000]}}}},
+    {"$unset": ["_id", "when", "longest"]},
+    {"$sort": {"minutes": -1, "userId": 1}},
+]
+
+ex1.check()
+"""
+
+
 EXERCISE = Exercise(
     title="The longest pause",
     minutes=15,
@@ -153,5 +175,6 @@ EXERCISE = Exercise(
         ),
         (changed(SOLUTION, '"minutes": -1, "userId"', '"minutes": 1, "userId"'), "asked for"),
     ],
+    right=[BY_A_LIST],
     praise="Set a limit for the pause, and you have cut the events into visits.",
 )

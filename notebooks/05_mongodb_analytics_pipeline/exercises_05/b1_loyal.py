@@ -113,6 +113,23 @@ def check(mg: Place, loyal: Any) -> None:
             )
 
 
+BY_A_LIST = """
+monday = {"unit": "week", "startOfWeek": "monday"}
+week = {"$dateTrunc": {"date": "$timestamp", **monday}}
+after = {"$dateAdd": {"startDate": "$cohort", "unit": "day", "amount": 7}}
+loyal = [
+    {"$group": {"_id": "$userId", "cohort": {"$min": week}, "weeks": {"$addToSet": week}}},
+    {"$set": {"came": {"$toInt": {"$in": [after, "$weeks"]}}}},
+    {"$group": {"_id": "$cohort", "customers": {"$sum": 1}, "returned": {"$sum": "$came"}}},
+    {"$sort": {"_id": 1}},
+    {"$set": {"cohort": "$_id"}},
+    {"$unset": "_id"},
+]
+
+ex1.check()
+"""
+
+
 EXERCISE = Exercise(
     title="Who comes back the week after?",
     minutes=15,
@@ -157,6 +174,7 @@ EXERCISE = Exercise(
             "should be a date",
         ),
     ],
+    right=[BY_A_LIST],
     equal={
         "393f8211": "the two sides of $eq may be exchanged",
     },

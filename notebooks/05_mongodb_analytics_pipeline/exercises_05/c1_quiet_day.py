@@ -105,6 +105,31 @@ def check(mg: Place, page: Any) -> None:
                 )
 
 
+LISTS = """
+bought = {"$match": {"eventType": "purchase"}}
+sold = {"$group": {"_id": "$productId", "n": {"$sum": 1}}}
+page = [
+    {
+        "$facet": {
+            "who": [{"$group": {"_id": "$userId"}}],
+            "bought": [bought],
+            "best": [bought, sold, {"$sort": {"n": -1, "_id": 1}}],
+        }
+    },
+    {"$set": {"top": {"$first": "$best"}}},
+    {
+        "$project": {
+            "visitors": {"$size": "$who"},
+            "revenue": {"$sum": {"$map": {"input": "$bought", "in": "$$this.value"}}},
+            "best": "$top._id",
+        }
+    },
+]
+
+ex1.check()
+"""
+
+
 EXERCISE = Exercise(
     title="A page that survives a quiet day",
     minutes=20,
@@ -142,6 +167,7 @@ EXERCISE = Exercise(
             "For busy days, `revenue`",
         ),
     ],
+    right=[LISTS],
     equal={
         "b9870867": "twice the number sold has the same order",
         "0413c2e5": "only the first row is read",

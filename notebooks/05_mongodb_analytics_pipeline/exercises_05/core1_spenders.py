@@ -103,6 +103,27 @@ def compare_values(found: Rows, rows: Rows) -> None:
             )
 
 
+GROUP_FIRST = """
+bought = {"$cond": [{"$eq": ["$eventType", "purchase"]}, 1, 0]}
+spenders = [
+    {
+        "$group": {
+            "_id": "$userId",
+            "purchases": {"$sum": bought},
+            "spent": {"$sum": {"$multiply": [bought, "$value"]}},
+        }
+    },
+    {"$match": {"purchases": {"$gte": 1}}},
+    {"$set": {"userId": "$_id"}},
+    {"$unset": "_id"},
+    {"$sort": {"spent": -1, "userId": 1}},
+    {"$limit": 10},
+]
+
+ex1.check()
+"""
+
+
 EXERCISE = Exercise(
     title="The ten best spenders",
     minutes=8,
@@ -155,6 +176,7 @@ EXERCISE = Exercise(
         (changed(SOLUTION, '"_id": 0, "userId": "$_id", ', ""), "no field 'userId'"),
         (changed(SOLUTION, '"_id": 0, ', ""), "a field '_id' that nobody"),
     ],
+    right=[GROUP_FIRST],
     equal={
         "787efe4a": "renaming before or after $limit gives the same ten",
     },

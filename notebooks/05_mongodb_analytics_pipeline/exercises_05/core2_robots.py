@@ -160,6 +160,26 @@ def compare_scores(found: Rows, wanted: Rows, rows: Rows) -> None:
         raise Incorrect(f"Customer {double[0]} is in the list twice.")
 
 
+BY_KIND = """
+capped = {"$cond": [{"$eq": ["$_id.kind", "page_view"]}, {"$min": ["$n", 20]}, "$n"]}
+branches = [
+    {"case": {"$eq": ["$_id.kind", kind]}, "then": weight}
+    for kind, weight in {"page_view": 1, "click": 5, "purchase": 10}.items()
+]
+weight = {"$switch": {"branches": branches, "default": None}}
+fair = [
+    {"$group": {"_id": {"userId": "$userId", "kind": "$eventType"}, "n": {"$sum": 1}}},
+    {"$set": {"points": {"$multiply": [capped, weight]}}},
+    {"$match": {"points": {"$ne": None}}},
+    {"$group": {"_id": "$_id.userId", "score": {"$sum": "$points"}}},
+    {"$project": {"_id": 0, "userId": "$_id", "score": 1}},
+    {"$sort": {"score": -1, "userId": 1}},
+]
+
+ex2.check()
+"""
+
+
 EXERCISE = Exercise(
     title="Robots",
     minutes=20,
@@ -195,6 +215,7 @@ EXERCISE = Exercise(
         ),
         (changed(SOLUTION, '"score": -1, "userId"', '"score": 1, "userId"'), "highest score comes"),
     ],
+    right=[BY_KIND],
     equal={
         "b1d12f3f": "a sum in another order",
         "eb3e5feb": "a sum in another order",

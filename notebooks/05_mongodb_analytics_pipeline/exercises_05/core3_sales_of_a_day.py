@@ -237,6 +237,45 @@ def chance(shop_: Shop, rebuild: Callable[[date], Any], begin: datetime) -> None
             raise Incorrect(f"A run for {day:%d %B} has changed documents of another day.")
 
 
+IN_PYTHON = STARTER.replace(
+    "    return ...\n",
+    """\
+    day = datetime(date.year, date.month, date.day, tzinfo=UTC)
+    found = {}
+    within = {"$gte": day, "$lt": day + timedelta(days=1)}
+    for e in db.ex3_events.find({"timestamp": within}):
+        if e["eventType"] == "purchase":
+            sold, revenue = found.get(e["productId"], (0, 0))
+            found[e["productId"]] = sold + 1, revenue + e["value"]
+    for row in db.ex3_sales.find({"day": day}):
+        if row["productId"] not in found:
+            db.ex3_sales.delete_one({"_id": row["_id"]})
+    for product, (sold, revenue) in found.items():
+        values = {"$set": {"sold": sold, "revenue": revenue}}
+        db.ex3_sales.update_one({"day": day, "productId": product}, values, upsert=True)
+""",
+)
+WITH_ZEROS = STARTER.replace(
+    "    return ...\n",
+    """\
+    day = datetime(date.year, date.month, date.day, tzinfo=UTC)
+    within = {"$gte": day, "$lt": day + timedelta(days=1)}
+    there = [{"$match": {"day": day}}, {"$project": {"_id": 0, "productId": 1}}]
+    totals = {"sold": {"$sum": "$one"}, "revenue": {"$sum": "$value"}}
+    stages = [
+        {"$match": {"timestamp": within, "eventType": "purchase"}},
+        {"$set": {"one": 1}},
+        {"$unionWith": {"coll": "ex3_sales", "pipeline": there}},
+        {"$group": {"_id": "$productId", **totals}},
+        {"$project": {"_id": 0, "day": day, "productId": "$_id", "sold": 1, "revenue": 1}},
+        {"$merge": {"into": "ex3_sales", "on": ["productId", "day"]}},
+    ]
+    db.ex3_events.aggregate(stages)
+    db.ex3_sales.delete_many({"day": day, "sold": 0})
+""",
+)
+
+
 EXERCISE = Exercise(
     title="Sales of a day",
     minutes=12,
@@ -280,6 +319,7 @@ EXERCISE = Exercise(
         ),
         (changed(SOLUTION, ', "eventType": "purchase"}},\n', "}},\n"), "first run, product"),
     ],
+    right=[IN_PYTHON, WITH_ZEROS],
     equal={
         "7c05b37b": "PyMongo takes a time without a zone as UTC",
         "db64f443": "a date is a constant without $literal too",

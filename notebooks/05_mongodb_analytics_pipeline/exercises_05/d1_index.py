@@ -87,6 +87,7 @@ EXERCISE = Exercise(
         ),
         (indexed('"userId", "eventType", "value", "timestamp"'), "that neither query asks for"),
     ],
+    right=[indexed('("userId", -1), ("eventType", -1), ("timestamp", -1), ("value", 1)')],
     equal={
         "90affd72": "a field that equals a value may be stored either way",
         "0867a582": "a field that equals a value may be stored either way",

@@ -76,6 +76,21 @@ def check(mg: Place, revenue: Callable[[str], Any]) -> None:
                 )
 
 
+TRUNCATED = STARTER.replace(
+    "    return ...\n",
+    """\
+    day = {"$dateTrunc": {"date": "$timestamp", "unit": "day", "timezone": zone}}
+    text = {"$dateToString": {"date": "$_id", "format": "%Y-%m-%d", "timezone": zone}}
+    return [
+        {"$match": {"eventType": "purchase"}},
+        {"$group": {"_id": day, "cents": {"$sum": "$value"}}},
+        {"$sort": {"_id": 1}},
+        {"$project": {"_id": 0, "day": text, "cents": 1}},
+    ]
+""",
+)
+
+
 EXERCISE = Exercise(
     title="Revenue by local day",
     minutes=8,
@@ -107,5 +122,6 @@ EXERCISE = Exercise(
         (changed(SOLUTION, "%Y-", "%G-"), "spent on 2026-12-30"),
         (changed(SOLUTION, "%Y-%m-%d", "%d.%m.%Y"), "a text like 2025-03-30"),
     ],
+    right=[TRUNCATED],
     praise="The same moments, cut into other days: the total is equal in every zone.",
 )

@@ -221,6 +221,18 @@ def by_chance(live: Live) -> None:
     live.compare("After many changes and restarts")
 
 
+ONLY_PURCHASES = changed(
+    SOLUTION,
+    "    cents = sign",
+    '    if event["eventType"] != "purchase":\n        return\n    cents = sign',
+)
+A_PIPELINE = changed(
+    SOLUTION,
+    '{"$inc": {"cents": cents}, "$set": {"token": change["_id"]}}',
+    '[{"$set": {"cents": {"$add": ["$cents", cents]}, "token": {"$literal": change["_id"]}}}]',
+)
+
+
 EXERCISE = Exercise(
     title="Revenue, live",
     minutes=8,
@@ -258,6 +270,7 @@ EXERCISE = Exercise(
             "is 40",
         ),
     ],
+    right=[ONLY_PURCHASES, A_PIPELINE],
     equal={
         "5d729650": "the collection has this one document",
     },

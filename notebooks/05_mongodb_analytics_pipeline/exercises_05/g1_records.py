@@ -127,6 +127,13 @@ def compare_records(stored: Records, true: Records, when: str) -> None:
         raise Incorrect(f"{when}, ex1_records has a product {more[0]}, which nobody sold.")
 
 
+WHOLE = changed(
+    SOLUTION,
+    '[{"$set": record}]',
+    '[{"$replaceWith": {"$cond": [higher, {"$mergeObjects": ["$$ROOT", "$$new"]}, "$$ROOT"]}}]',
+)
+
+
 EXERCISE = Exercise(
     title="Records",
     minutes=8,
@@ -154,5 +161,6 @@ EXERCISE = Exercise(
         ),
         (changed(SOLUTION, '"into": "ex1_records"', '"into": "records"'), "not into 'records'"),
     ],
+    right=[WHOLE],
     praise="Idempotent: the higher of two numbers is the same, however often you look.",
 )

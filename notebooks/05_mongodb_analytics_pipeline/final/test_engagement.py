@@ -288,12 +288,15 @@ def test_an_event_that_comes_between_the_two_writes_is_not_lost(db, monkeypatch)
 def test_a_run_that_died_between_is_mended(db, monkeypatch):
     add(db, 1)
     refresh(db, TUESDAY.date())
+    add(db, 5, moment=MONDAY)
+    refresh(db, MONDAY.date())
     db.events.delete_many({"userId": 1})
     add(db, 2)
     with monkeypatch.context() as broken:
         broken.setattr(Collection, "delete_many", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             refresh(db, TUESDAY.date())
+    assert stored(db) == {(1, "purchase"): (0, 0), (2, "purchase"): (1, 100)}
     refresh(db, TUESDAY.date())
     assert stored(db) == {(2, "purchase"): (1, 100)}
 
