@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from datetime import datetime
+from datetime import time
 from typing import Any
 
-from exercises_05.common import DAY, WEEK, Rows, at, chance, run_on, same_fields
+from exercises_05.common import DAY, WEEK, Rows, at, chance, run_on, same_fields, same_types
 from helpers import shop
 from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
+from helpers.exercises.stand_in import told_apart
 
 STARTER = """
 loyal = ...  # a pipeline for a collection like events
@@ -72,6 +73,7 @@ def true_loyal(rows: Rows) -> Rows:
     ]
 
 
+@told_apart
 def check(mg: Place, loyal: Any) -> None:
     """Compare with a loop: Sundays, nobody returned, busy customers, chance, the section's."""
     noon = shop.OPENING + DAY / 2
@@ -87,11 +89,10 @@ def check(mg: Place, loyal: Any) -> None:
     for found, events in run_on(mg, "loyal", loyal, sets):
         wanted = true_loyal(events)
         same_fields(found, wanted)
+        same_types(found, wanted)
         days = [row["cohort"] for row in found]
         for day in days:
-            if not isinstance(day, datetime):
-                raise Incorrect(f"`cohort` should be a date, as $dateTrunc gives it: {day!r}.")
-            if day.weekday() or day.hour or day.minute:
+            if day.weekday() or day.time() != time():
                 raise Incorrect(
                     f"`cohort` should be a Monday, 00:00 UTC, but one is {day:%A, %d %B, %H:%M}."
                 )
@@ -110,6 +111,23 @@ def check(mg: Place, loyal: Any) -> None:
                 "The cohorts should come in order of time, each once. $group gives its documents "
                 "in any order, so sort after it."
             )
+
+
+BY_A_LIST = """
+monday = {"unit": "week", "startOfWeek": "monday"}
+week = {"$dateTrunc": {"date": "$timestamp", **monday}}
+after = {"$dateAdd": {"startDate": "$cohort", "unit": "day", "amount": 7}}
+loyal = [
+    {"$group": {"_id": "$userId", "cohort": {"$min": week}, "weeks": {"$addToSet": week}}},
+    {"$set": {"came": {"$toInt": {"$in": [after, "$weeks"]}}}},
+    {"$group": {"_id": "$cohort", "customers": {"$sum": 1}, "returned": {"$sum": "$came"}}},
+    {"$sort": {"_id": 1}},
+    {"$set": {"cohort": "$_id"}},
+    {"$unset": "_id"},
+]
+
+ex1.check()
+"""
 
 
 EXERCISE = Exercise(
@@ -156,5 +174,9 @@ EXERCISE = Exercise(
             "should be a date",
         ),
     ],
+    right=[BY_A_LIST],
+    equal={
+        "393f8211": "the two sides of $eq may be exchanged",
+    },
     praise="A cohort of which nobody returns is a number that somebody should see.",
 )

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from exercises_05.common import Rows, at, chance, event, mixed, run_on, same_fields
+from exercises_05.common import Rows, at, chance, event, mixed, run_on, same_fields, shown
 from helpers import shop
 from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
+from helpers.exercises.stand_in import told_apart
 
 STARTER = """
 page = ...  # a pipeline for a collection like events
@@ -72,6 +73,7 @@ def true_page(rows: Rows) -> dict[str, Any]:
     return {"visitors": len({row["userId"] for row in rows}), "revenue": revenue, "best": best}
 
 
+@told_apart
 def check(mg: Place, page: Any) -> None:
     """Compare with a loop: chance, ties, no purchases, no events, the section's."""
     views = [event(user, "page_view") | {"productId": 3} for user in (1, 1, 2)]
@@ -96,7 +98,36 @@ def check(mg: Place, page: Any) -> None:
         same_fields([row], [wanted])
         for field, value in wanted.items():
             if row[field] != value:
-                raise Incorrect(f"For {name}, `{field}` should be {value!r}; it is {row[field]!r}.")
+                counts = field == "visitors" and row[field] is None and "$count" in repr(page)
+                raise Incorrect(
+                    f"For {name}, `{field}` should be {value!r}; it is {shown(row[field])}."
+                    + (" MongoDB's $count over nothing gives no document." if counts else "")
+                )
+
+
+LISTS = """
+bought = {"$match": {"eventType": "purchase"}}
+sold = {"$group": {"_id": "$productId", "n": {"$sum": 1}}}
+page = [
+    {
+        "$facet": {
+            "who": [{"$group": {"_id": "$userId"}}],
+            "bought": [bought],
+            "best": [bought, sold, {"$sort": {"n": -1, "_id": 1}}],
+        }
+    },
+    {"$set": {"top": {"$first": "$best"}}},
+    {
+        "$project": {
+            "visitors": {"$size": "$who"},
+            "revenue": {"$sum": {"$map": {"input": "$bought", "in": "$$this.value"}}},
+            "best": "$top._id",
+        }
+    },
+]
+
+ex1.check()
+"""
 
 
 EXERCISE = Exercise(
@@ -121,6 +152,14 @@ EXERCISE = Exercise(
             ),
             "For no purchases, `revenue`",
         ),
+        (
+            changed(
+                SOLUTION,
+                '{"$ifNull": [first("visitors", "n"), 0]}',
+                'first("visitors", "n")',
+            ),
+            "$count over nothing gives no document",
+        ),
         (ONE_GROUP, "For busy days, `best`"),
         (changed(SOLUTION, '{"sold": -1, "_id": 1}', '{"sold": -1, "_id": -1}'), "For a tie"),
         (
@@ -128,5 +167,13 @@ EXERCISE = Exercise(
             "For busy days, `revenue`",
         ),
     ],
+    right=[LISTS],
+    equal={
+        "b9870867": "twice the number sold has the same order",
+        "0413c2e5": "only the first row is read",
+        "7e07489f": "only the first row is read",
+        "34fcd162": "with one row the first is the last",
+        "49d4aabc": "`best` may be missing",
+    },
     praise="The quiet day is now a case of its own, and it has a test.",
 )

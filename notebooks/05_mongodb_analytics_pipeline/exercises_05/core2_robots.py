@@ -6,10 +6,11 @@ from collections import defaultdict
 from datetime import timedelta
 from typing import Any
 
-from exercises_05.common import KINDS, Rows, event, mixed, run_on, same_fields
+from exercises_05.common import KINDS, Rows, event, mixed, run_on, same_fields, same_types
 from helpers import shop
 from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
+from helpers.exercises.stand_in import told_apart
 
 STARTER = """
 fair = ...  # a pipeline for a collection like events
@@ -92,6 +93,7 @@ def true_fair(rows: Rows) -> Rows:
     return [{"userId": user, "score": score[user]} for user in best]
 
 
+@told_apart
 def check(mg: Place, fair: Any) -> None:
     """Compare with a loop: on customers chosen to be told apart, on chance and on the shop."""
     robot = [event(1, "page_view") for _ in range(200)]
@@ -112,26 +114,11 @@ def compare_fair(found: Rows, rows: Rows) -> None:
     if not found:
         raise Incorrect("Your pipeline gives no documents.")
     same_fields(found, wanted)
-    true = {row["userId"]: row["score"] for row in wanted}
-    for row in found:
-        if row["userId"] not in true:
-            raise Incorrect("A customer who only searched is in the list.")
+    same_types(found, wanted)
     soon = [row for row in rows if row["timestamp"] <= shop.OPENING + timedelta(days=14)]
     if found != wanted and found == true_fair(soon):
         raise Incorrect("Only the first two weeks count in your pipeline. Take all events.")
-    counts: dict[tuple[int, str], int] = defaultdict(int)
-    for row in rows:
-        counts[row["userId"], row["eventType"]] += 1
-    for row in sorted(found, key=lambda row: int(row["userId"])):
-        user, score = row["userId"], row["score"]
-        if score != true[user]:
-            n = [counts[user, kind] for kind in KINDS]
-            raise Incorrect(
-                f"A customer with {n[0]:,} views, {n[1]} clicks and {n[2]} purchases should have "
-                f"{true[user]} points; your pipeline gives {score!r}."
-            )
-    if len(found) != len(wanted):
-        raise Incorrect(f"{len(wanted)} customers have points; your list has {len(found)}.")
+    compare_scores(found, wanted, rows)
     if found != wanted:
         tied = [row["score"] for row in found] == [row["score"] for row in wanted]
         raise Incorrect(
@@ -139,6 +126,58 @@ def compare_fair(found: Rows, rows: Rows) -> None:
             if tied
             else "The highest score comes first."
         )
+
+
+def compare_scores(found: Rows, wanted: Rows, rows: Rows) -> None:
+    """Compare each customer's score, and who is there."""
+    counts: dict[tuple[int, str], int] = defaultdict(int)
+    for row in rows:
+        counts[row["userId"], row["eventType"]] += 1
+
+    def customer(user: int) -> str:
+        n = [counts[user, kind] for kind in KINDS]
+        return f"customer with {n[0]:,} views, {n[1]} clicks and {n[2]} purchases"
+
+    true = {row["userId"]: row["score"] for row in wanted}
+    for row in sorted(found, key=lambda row: float(row["userId"])):
+        user, score = row["userId"], row["score"]
+        if user not in true:
+            if any(row["userId"] == user for row in rows):
+                raise Incorrect("A customer who only searched is in the list.")
+            raise Incorrect(f"The list has a customer {user}, of whom there is no event.")
+        if score != true[user]:
+            raise Incorrect(
+                f"A {customer(user)} should have {true[user]} points; your pipeline gives "
+                f"{score!r}."
+            )
+    here = [row["userId"] for row in found]
+    if missing := sorted(true.keys() - set(here)):
+        raise Incorrect(
+            f"{len(wanted)} customers have points; your list has {len(found)}. A "
+            f"{customer(missing[0])} is missing."
+        )
+    if double := [user for user in true if here.count(user) > 1]:
+        raise Incorrect(f"Customer {double[0]} is in the list twice.")
+
+
+BY_KIND = """
+capped = {"$cond": [{"$eq": ["$_id.kind", "page_view"]}, {"$min": ["$n", 20]}, "$n"]}
+branches = [
+    {"case": {"$eq": ["$_id.kind", kind]}, "then": weight}
+    for kind, weight in {"page_view": 1, "click": 5, "purchase": 10}.items()
+]
+weight = {"$switch": {"branches": branches, "default": None}}
+fair = [
+    {"$group": {"_id": {"userId": "$userId", "kind": "$eventType"}, "n": {"$sum": 1}}},
+    {"$set": {"points": {"$multiply": [capped, weight]}}},
+    {"$match": {"points": {"$ne": None}}},
+    {"$group": {"_id": "$_id.userId", "score": {"$sum": "$points"}}},
+    {"$project": {"_id": 0, "userId": "$_id", "score": 1}},
+    {"$sort": {"score": -1, "userId": 1}},
+]
+
+ex2.check()
+"""
 
 
 EXERCISE = Exercise(
@@ -166,6 +205,20 @@ EXERCISE = Exercise(
             "only searched",
         ),
         (TWO_WEEKS, "first two weeks"),
+        (
+            changed(
+                SOLUTION,
+                '    {"$sort": {"score"',
+                '    {"$match": {"score": {"$ne": 20}}},\n    {"$sort": {"score"',
+            ),
+            "A customer with 200 views, 0 clicks and 0 purchases is missing",
+        ),
+        (changed(SOLUTION, '"score": -1, "userId"', '"score": 1, "userId"'), "highest score comes"),
     ],
+    right=[BY_KIND],
+    equal={
+        "b1d12f3f": "a sum in another order",
+        "eb3e5feb": "a sum in another order",
+    },
     praise="A cap belongs to one kind, before the weights are added up.",
 )

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from exercises_05.common import KINDS, Rows
+from bson import ObjectId
+
+from exercises_05.common import KINDS, Rows, kept, shown
 from helpers import shop
-from helpers.exercises import Exercise, Incorrect, NotAttempted, Place
+from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
+from helpers.exercises.stand_in import told_apart
 
 STARTER = '''
+ex3.start()  # makes ex3_events and ex3_sales anew
+
+
 def rebuild(date):
     """Make ex3_sales right for one day, UTC; date is a datetime.date."""
     return ...
@@ -106,44 +112,63 @@ class Shop:
         }
 
 
+def prepare(mg: Place) -> None:
+    """Make both collections anew: some sales of three days, and no summary yet."""
+    with mg.connect(tzinfo=UTC) as client:
+        play = Shop(client.get_default_database(), 3)
+        for number in range(40):
+            moment = shop.OPENING + timedelta(minutes=play.rng.randrange(3 * 1440))
+            kind = KINDS[number % 3]
+            value = play.rng.randint(1, 9) * 100 if kind == "purchase" else 0
+            play.add(moment, play.rng.randint(1, 5), kind, value)
+
+
 def compare_day(shop_: Shop, day: datetime, when: str) -> None:
     """Compare one day of ex3_sales with the truth."""
     true = shop_.truth(day)
     stored = {product: row for (d, product), row in shop_.stored().items() if d == day}
     for product, (sold, revenue) in true.items():
         if product not in stored:
-            if shop_.sales.count_documents({}) == 0:
-                raise NotAttempted("rebuild() was called, and ex3_sales is empty.")
-            for row in shop_.sales.find():
-                if not isinstance(row.get("day"), datetime):
-                    raise Incorrect(
-                        f"`day` should be a datetime, midnight UTC: {row.get('day')!r}."
-                    )
+            right_shape(shop_)
             raise Incorrect(f"{when}, product {product} of {day:%d %B} is missing in ex3_sales.")
         row = stored[product]
         if row.get("sold") != sold or row.get("revenue") != revenue:
             raise Incorrect(
                 f"{when}, product {product} of {day:%d %B} was sold {sold} times for {revenue} "
-                f"cents; ex3_sales has {row.get('sold')!r} and {row.get('revenue')!r}."
+                f"cents; ex3_sales has {shown(row.get('sold'))} and {shown(row.get('revenue'))}."
             )
     if stale := sorted(stored.keys() - true.keys()):
         raise Incorrect(
             f"{when}, product {stale[0]} is still in ex3_sales, but was not sold on {day:%d %B}."
         )
+    right_shape(shop_)
 
 
+def right_shape(shop_: Shop) -> None:
+    """Look for documents that belong to no day and product."""
+    rows = list(shop_.sales.find())
+    if not rows and shop_.rows:
+        raise Incorrect("rebuild() was called, and ex3_sales is empty.")
+    for row in rows:
+        day = row.get("day")
+        if not isinstance(day, datetime) or day.time() != time():
+            raise Incorrect(f"`day` should be a datetime, midnight UTC: {shown(day)}.")
+        if not isinstance(row["_id"], ObjectId):
+            raise Incorrect(
+                f"A document's `_id` is {shown(row['_id'])}. Only one document of the collection "
+                "can have it, so that of another day gets lost, or is refused. Leave `_id` out."
+            )
+
+
+@told_apart
 def check(mg: Place, rebuild: Callable[[date], Any]) -> None:
     """Play a shop: late, changed and deleted events, other days, notes, midnights."""
     with mg.connect(tzinfo=UTC) as client:
         db = client.get_default_database()
-        try:
-            first = shop.OPENING
-            story(Shop(db, 1), rebuild, first)
-            # The same on a day when clocks change, in another order of chance.
+        with kept(db, "ex3_events", "ex3_sales"):
+            story(Shop(db, 1), rebuild, shop.OPENING)
+            # On a day when clocks change and a month ends, in another order of chance.
             chance(Shop(db, 2), rebuild, datetime(2025, 3, 29, tzinfo=UTC))
-        finally:
-            for name in ("ex3_events", "ex3_sales"):
-                db.drop_collection(name)
 
 
 def story(shop_: Shop, rebuild: Callable[[date], Any], monday: datetime) -> None:
@@ -205,11 +230,50 @@ def chance(shop_: Shop, rebuild: Callable[[date], Any], begin: datetime) -> None
         else:
             moment = day + timedelta(minutes=rng.randrange(1440))
             shop_.add(moment, rng.randint(1, 4), rng.choice(KINDS[1:]), rng.randint(1, 9) * 100)
+        others = [row for row in shop_.sales.find(sort={"_id": 1}) if row["day"] != day]
         rebuild(day.date())
-        for other in range(3):
-            here = begin + timedelta(days=other)
-            if here == day:
-                compare_day(shop_, here, "After many changes")
+        compare_day(shop_, day, "After many changes")
+        if others != [row for row in shop_.sales.find(sort={"_id": 1}) if row["day"] != day]:
+            raise Incorrect(f"A run for {day:%d %B} has changed documents of another day.")
+
+
+IN_PYTHON = STARTER.replace(
+    "    return ...\n",
+    """\
+    day = datetime(date.year, date.month, date.day, tzinfo=UTC)
+    found = {}
+    within = {"$gte": day, "$lt": day + timedelta(days=1)}
+    for e in db.ex3_events.find({"timestamp": within}):
+        if e["eventType"] == "purchase":
+            sold, revenue = found.get(e["productId"], (0, 0))
+            found[e["productId"]] = sold + 1, revenue + e["value"]
+    for row in db.ex3_sales.find({"day": day}):
+        if row["productId"] not in found:
+            db.ex3_sales.delete_one({"_id": row["_id"]})
+    for product, (sold, revenue) in found.items():
+        values = {"$set": {"sold": sold, "revenue": revenue}}
+        db.ex3_sales.update_one({"day": day, "productId": product}, values, upsert=True)
+""",
+)
+WITH_ZEROS = STARTER.replace(
+    "    return ...\n",
+    """\
+    day = datetime(date.year, date.month, date.day, tzinfo=UTC)
+    within = {"$gte": day, "$lt": day + timedelta(days=1)}
+    there = [{"$match": {"day": day}}, {"$project": {"_id": 0, "productId": 1}}]
+    totals = {"sold": {"$sum": "$one"}, "revenue": {"$sum": "$value"}}
+    stages = [
+        {"$match": {"timestamp": within, "eventType": "purchase"}},
+        {"$set": {"one": 1}},
+        {"$unionWith": {"coll": "ex3_sales", "pipeline": there}},
+        {"$group": {"_id": "$productId", **totals}},
+        {"$project": {"_id": 0, "day": day, "productId": "$_id", "sold": 1, "revenue": 1}},
+        {"$merge": {"into": "ex3_sales", "on": ["productId", "day"]}},
+    ]
+    db.ex3_events.aggregate(stages)
+    db.ex3_sales.delete_many({"day": day, "sold": 0})
+""",
+)
 
 
 EXERCISE = Exercise(
@@ -219,6 +283,7 @@ EXERCISE = Exercise(
     starter=STARTER,
     solution=SOLUTION,
     check=check,
+    prepare=prepare,
     hints=[
         "Begin like refresh: $match the day and the purchases, $group by productId, $merge.",
         "After $merge, delete what the day should not have: by a stamp, or by a list of the "
@@ -236,6 +301,12 @@ EXERCISE = Exercise(
         ),
         (STARTER.replace("    return ...\n", OWN_ONLY), "that another job had left"),
         (changed(SOLUTION, '": day}, "prod', '": str(day)}, "prod'), "midnight UTC: '2025"),
+        (changed(SOLUTION, '"_id": 0, ', ""), "Leave `_id` out."),
+        (changed(SOLUTION, BODY, "    list(db.ex3_events.find())\n"), "ex3_sales is empty"),
+        (
+            changed(SOLUTION, '"on": ["day", "productId"]', '"on": ["productId"]'),
+            "raised OperationFailure",
+        ),
         (changed(SOLUTION, '"$lt": day', '"$lte": day'), "With sales at both midnights"),
         (STARTER.replace("    return ...\n", DELETE_INSERT), "note on a document is gone"),
         (
@@ -248,5 +319,11 @@ EXERCISE = Exercise(
         ),
         (changed(SOLUTION, ', "eventType": "purchase"}},\n', "}},\n"), "first run, product"),
     ],
+    right=[IN_PYTHON, WITH_ZEROS],
+    equal={
+        "7c05b37b": "PyMongo takes a time without a zone as UTC",
+        "db64f443": "a date is a constant without $literal too",
+        "c7598b12": "merge is the default of whenMatched",
+    },
     praise="New, late and deleted events: one function for all, safe to run again.",
 )

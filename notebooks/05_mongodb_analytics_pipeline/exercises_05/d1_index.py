@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import UTC, timedelta
-from typing import Any
-
 from exercises_05.common import chance
-from helpers import shop
 from helpers.exercises import Exercise, Incorrect, NotAttempted, Place
 from helpers.exercises.cells import changed
 
@@ -64,26 +59,10 @@ def check(mg: Place) -> None:
             "be equal stands before what you sort by."
         )
     if fields.index("timestamp") != 2:
-        raise Incorrect(f"Another field stands before timestamp: the sort needs a sort: {fields}.")
-
-
-def place(lesson: str, **events: int) -> Callable[[], dict[str, Any]]:
-    """Return a setup: a database of a section, with events of the shop."""
-
-    def setup() -> dict[str, Any]:
-        from datetime import datetime
-
-        from pymongo import MongoClient
-
-        from helpers import check, lab
-
-        mg = lab.mongodb(lesson)
-        db = MongoClient[dict[str, Any]](mg.url, tz_aware=True, tzinfo=UTC).get_default_database()
-        shop.insert_events(db.events, **{"n": 600, "customers": 60, "per_day": 40, **events})
-        names: dict[str, Any] = {"mg": mg, "db": db, "lab": lab, "check": check, "shop": shop}
-        return names | {"UTC": UTC, "datetime": datetime, "timedelta": timedelta}
-
-    return setup
+        raise Incorrect(
+            "A field that neither query asks for stands before timestamp, so the purchases do not "
+            f"come in order of time: {fields}."
+        )
 
 
 EXERCISE = Exercise(
@@ -106,6 +85,13 @@ EXERCISE = Exercise(
             indexed('"userId", "eventType", "timestamp"', '"userId"'),
             "One is enough for both",
         ),
+        (indexed('"userId", "eventType", "value", "timestamp"'), "that neither query asks for"),
     ],
+    right=[indexed('("userId", -1), ("eventType", -1), ("timestamp", -1), ("value", 1)')],
+    equal={
+        "90affd72": "a field that equals a value may be stored either way",
+        "0867a582": "a field that equals a value may be stored either way",
+        "250cf9ce": "an index is read from either end",
+    },
     praise="The server reads ten entries of the index, and ten documents.",
 )

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from exercises_05.common import DAY, Rows, at, chance, run_on, same_fields
+from exercises_05.common import DAY, Rows, at, chance, run_on, same_fields, same_types, shown
 from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
+from helpers.exercises.stand_in import told_apart
 
 STARTER = '''
 def revenue(zone):
@@ -43,6 +44,7 @@ def true_revenue(rows: Rows, zone: str) -> Rows:
     return [{"day": day, "cents": cents[day]} for day in sorted(cents)]
 
 
+@told_apart
 def check(mg: Place, revenue: Callable[[str], Any]) -> None:
     """Compare with Python's zones: both changes of the clocks, half hours, the far side."""
     autumn = datetime(2025, 10, 25, 20, 30, tzinfo=UTC)
@@ -58,7 +60,8 @@ def check(mg: Place, revenue: Callable[[str], Any]) -> None:
             true = {row["day"]: row["cents"] for row in wanted}
             for row in found:
                 if not isinstance(row["day"], str) or not re.fullmatch(DATE, row["day"]):
-                    raise Incorrect(f"`day` should be a text like 2025-03-30: {row['day']!r}.")
+                    raise Incorrect(f"`day` should be a text like 2025-03-30: {shown(row['day'])}.")
+                same_types([row], wanted)
                 if row["cents"] != true.get(row["day"], 0):
                     raise Incorrect(
                         f"In {zone}, {true.get(row['day'], 0)} cents were spent on {row['day']}; "
@@ -71,6 +74,21 @@ def check(mg: Place, revenue: Callable[[str], Any]) -> None:
                     "The days should come in order. $group gives its documents in any order: "
                     "sort after it."
                 )
+
+
+TRUNCATED = STARTER.replace(
+    "    return ...\n",
+    """\
+    day = {"$dateTrunc": {"date": "$timestamp", "unit": "day", "timezone": zone}}
+    text = {"$dateToString": {"date": "$_id", "format": "%Y-%m-%d", "timezone": zone}}
+    return [
+        {"$match": {"eventType": "purchase"}},
+        {"$group": {"_id": day, "cents": {"$sum": "$value"}}},
+        {"$sort": {"_id": 1}},
+        {"$project": {"_id": 0, "day": text, "cents": 1}},
+    ]
+""",
+)
 
 
 EXERCISE = Exercise(
@@ -104,5 +122,6 @@ EXERCISE = Exercise(
         (changed(SOLUTION, "%Y-", "%G-"), "spent on 2026-12-30"),
         (changed(SOLUTION, "%Y-%m-%d", "%d.%m.%Y"), "a text like 2025-03-30"),
     ],
+    right=[TRUNCATED],
     praise="The same moments, cut into other days: the total is equal in every zone.",
 )

@@ -7,16 +7,20 @@ from collections.abc import Callable
 from datetime import UTC
 from typing import Any
 
-from pymongo.errors import OperationFailure
+from pymongo.errors import OperationFailure, PyMongoError
 
-from exercises_05.common import KINDS, event
-from helpers.exercises import Exercise, Incorrect, NotAttempted, Place
+from exercises_05.common import KINDS, event, kept, shown
+from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
+from helpers.exercises.stand_in import told_apart
 
 Change = dict[str, Any]
 
 
 STARTER = '''
+ex1.start()  # makes ex1_events and ex1_live anew
+
+
 def keep(change):
     """Bring the document of ex1_live up to date with one change of ex1_events."""
     return ...
@@ -41,20 +45,38 @@ TWO_UPDATES = """\
 """
 
 
+TOKEN_OF_INSERTS = changed(
+    BODY,
+    ', "$set": {"token": change["_id"]}}\n',
+    '}\n    if sign == 1:\n        update["$set"] = {"token": change["_id"]}\n',
+)
+IN_MEMORY = "seen = {}\n" + STARTER.replace(
+    "    return ...\n",
+    changed(
+        BODY,
+        'change["fullDocument"], 1\n',
+        'change["fullDocument"], 1\n        seen[event["_id"]] = event\n',
+        'change["fullDocumentBeforeChange"], -1',
+        'seen.pop(change["documentKey"]["_id"], {"value": 0, "eventType": ""}), -1',
+    ),
+)
+
+
 class Live:
     """A shop whose changes are handed to the learner's function, by a program that may end."""
 
     def __init__(self, db: Any, keep: Callable[[Change], Any]) -> None:
-        """Make the two collections anew: no events, and a counter with its place in the stream."""
+        """Make the two collections anew: events, and a counter with its place behind them."""
         self.events, self.live, self.keep = db.ex1_events, db.ex1_live, keep
         self.events.drop()
         self.live.drop()
         db.create_collection("ex1_events", changeStreamPreAndPostImages={"enabled": True})
         self.present: dict[int, dict[str, Any]] = {}
         self.written = 0
+        self.early = [self.insert("purchase", 40), self.insert("page_view", 3)]
         with self.events.watch() as stream:
             token = stream.resume_token
-        self.live.insert_one({"_id": "revenue", "cents": 0, "token": token})
+        self.live.insert_one({"_id": "revenue", "cents": 40, "token": token})
 
     def insert(self, kind: str, value: int) -> int:
         """Write an event; return its number."""
@@ -98,7 +120,7 @@ class Live:
         handled = 0
         with stream:
             while count is None or handled < count:
-                change = stream.next()
+                change = self.next_of(stream)
                 if change["documentKey"]["_id"] == mark:
                     break
                 if not self.of_a_mark(change):
@@ -106,6 +128,15 @@ class Live:
                     handled += 1
         self.events.delete_one({"_id": mark})
         return handled
+
+    @staticmethod
+    def next_of(stream: Any) -> Change:
+        """Return the next change."""
+        try:
+            found: Change = stream.next()
+        except (StopIteration, PyMongoError, KeyError) as error:
+            raise Incorrect("After your function was called, the stream has ended.") from error
+        return found
 
     @staticmethod
     def of_a_mark(change: Change) -> bool:
@@ -117,19 +148,25 @@ class Live:
         """Compare the counter with the events that are present."""
         true = sum(e["value"] for e in self.present.values() if e["eventType"] == "purchase")
         if (cents := self.row().get("cents")) != true:
-            raise Incorrect(f"{when}, the purchases are worth {true} cents; `cents` is {cents!r}.")
+            raise Incorrect(
+                f"{when}, the purchases are worth {true} cents; `cents` is {shown(cents)}."
+            )
 
 
+@told_apart
 def check(mg: Place, keep: Callable[[Change], Any]) -> None:
     """Play a shop, one kind of change at a time, then by chance; end the program in between."""
     with mg.connect(tzinfo=UTC) as client:
         db = client.get_default_database()
-        try:
+        with kept(db, "ex1_events", "ex1_live"):
             story(Live(db, keep))
             by_chance(Live(db, keep))
-        finally:
-            for name in ("ex1_events", "ex1_live"):
-                db.drop_collection(name)
+
+
+def prepare(mg: Place) -> None:
+    """Make both collections anew: two events, and the counter behind them."""
+    with mg.connect(tzinfo=UTC) as client:
+        Live(client.get_default_database(), lambda change: None)
 
 
 def story(live: Live) -> None:
@@ -138,8 +175,6 @@ def story(live: Live) -> None:
         first, beginning = live.insert("purchase", 500), live.row()["token"]
         view = live.insert("page_view", 70)
         handled = live.run(2)
-        if live.row().get("cents") == 0:
-            raise NotAttempted("After a purchase of 500 cents, `cents` is still 0.")
         live.compare("After a purchase and a view")
         if live.row().get("token") == beginning:
             raise Incorrect(
@@ -155,6 +190,12 @@ def story(live: Live) -> None:
         live.delete(first)
         handled += live.run()
         live.compare("After a purchase was deleted")
+        handled += live.run()
+        live.compare("After the program was started again, and nothing was new")
+        for number in live.early:
+            live.delete(number)
+        handled += live.run()
+        live.compare("After an event was deleted that is older than the program")
         live.live.insert_one({"_id": "end"})
         count = 0
         while writes.next()["documentKey"]["_id"] != "end":
@@ -180,6 +221,18 @@ def by_chance(live: Live) -> None:
     live.compare("After many changes and restarts")
 
 
+ONLY_PURCHASES = changed(
+    SOLUTION,
+    "    cents = sign",
+    '    if event["eventType"] != "purchase":\n        return\n    cents = sign',
+)
+A_PIPELINE = changed(
+    SOLUTION,
+    '{"$inc": {"cents": cents}, "$set": {"token": change["_id"]}}',
+    '[{"$set": {"cents": {"$add": ["$cents", cents]}, "token": {"$literal": change["_id"]}}}]',
+)
+
+
 EXERCISE = Exercise(
     title="Revenue, live",
     minutes=8,
@@ -187,6 +240,7 @@ EXERCISE = Exercise(
     starter=STARTER,
     solution=SOLUTION,
     check=check,
+    prepare=prepare,
     hints=[
         'change["operationType"] is "insert" or "delete". A delete has the event in '
         'change["fullDocumentBeforeChange"].',
@@ -197,9 +251,9 @@ EXERCISE = Exercise(
         (changed(SOLUTION, ", -1\n", ", 0\n"), "After a purchase was deleted"),
         (
             changed(SOLUTION, ' if event["eventType"] == "purchase" else 0', ""),
-            "After a purchase and a view",
+            "`cents` is 610",
         ),
-        (changed(SOLUTION, ONE_UPDATE, TWO_UPDATES), "led to 8 writes"),
+        (changed(SOLUTION, ONE_UPDATE, TWO_UPDATES), "writes. Between two"),
         (
             changed(SOLUTION, ', "$set": {"token": change["_id"]}', ""),
             "`token` is still the first one",
@@ -209,6 +263,16 @@ EXERCISE = Exercise(
             "raised KeyError: 'fullDocument'",
         ),
         (changed(SOLUTION, '"token": change["_id"]', '"token": 1'), "no place in the stream"),
+        (STARTER.replace("    return ...\n", TOKEN_OF_INSERTS), "and nothing was new"),
+        (IN_MEMORY, "older than the program"),
+        (
+            changed(SOLUTION, '{"_id": "revenue"}, update', '{"_id": 1}, update, upsert=True'),
+            "is 40",
+        ),
     ],
+    right=[ONLY_PURCHASES, A_PIPELINE],
+    equal={
+        "5d729650": "the collection has this one document",
+    },
     praise="Each change counts once, whenever the program ends.",
 )

@@ -1,17 +1,23 @@
-"""What lesson 05 sends home: final.py against loops over the same events."""
+"""What lesson 05 sends home: engagement.py against loops, and at work, where things go wrong."""
 
 from __future__ import annotations
 
 import random
 import sys
+import threading
+import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import nbformat
 import pytest
+from drill import Proxy, bad_inputs, callers, contents, once, paused, refuses, secrets_of, twice
+from labs import passes_its_own_tests
+from pymongo import MongoClient
 
 from helpers import lab, outline, shop
 from helpers.base.errors import LabError
@@ -26,10 +32,9 @@ TUESDAY = shop.OPENING + timedelta(days=1)
 @pytest.fixture
 def final(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The file as a learner at work imports it."""
-    monkeypatch.syspath_prepend(str(FOLDER))
-    sys.modules.pop("final", None)  # lesson 04 has one of that name
-    yield __import__("final")
-    sys.modules.pop("final", None)
+    monkeypatch.syspath_prepend(str(FOLDER / "final"))
+    yield __import__("engagement")
+    sys.modules.pop("engagement", None)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +113,7 @@ def test_a_user_twice_in_users_is_one_row(final: Any, db: Any) -> None:
 
 @pytest.mark.parametrize("moment", ["2025-03-25", date(2025, 3, 25), datetime(2025, 3, 25)])
 def test_a_time_without_a_zone_is_refused(final: Any, db: Any, moment: Any) -> None:
-    with pytest.raises(TypeError, match="no datetime with a time zone"):
+    with pytest.raises(TypeError, match="datetimes with a time zone"):
         final.engagement(db, moment, TUESDAY)
 
 
@@ -145,10 +150,203 @@ def test_a_day_stays_right(final: Any, db: Any) -> None:
     assert stored(db, shop.OPENING) == monday
     assert db.daily_stats.count_documents({"note": "kept"}) == 1
     db.events.delete_many({"timestamp": {"$gte": TUESDAY}})
-    final.refresh(db, TUESDAY.date())
+    before = stored(db, TUESDAY)
+    with pytest.raises(final.NoEvents, match="has a summary and no events"):
+        final.refresh(db, TUESDAY.date())
+    assert stored(db, TUESDAY) == before != {}
+    final.refresh(db, TUESDAY.date(), empty=True)
     assert stored(db, TUESDAY) == {}
     with pytest.raises(TypeError, match="a day has no hour"):
         final.refresh(db, TUESDAY)
+
+
+def test_the_file_passes_its_own_tests() -> None:
+    passes_its_own_tests(FOLDER / "final", "test_engagement.py", MONGODB_URL=lab.mongodb("94").url)
+
+
+# At work: a database of its own, with a week of events, and lines to it that are no good.
+
+
+@pytest.fixture(scope="module")
+def url() -> Any:
+    """A database whose indexes are made and whose Tuesday is stored."""
+    place = lab.mongodb("93")
+    with place.connect(tzinfo=UTC) as client:
+        fill(client.get_default_database())
+    return place.url
+
+
+def fill(db: Any) -> None:
+    shop.insert_events(db.events, 400, customers=30, per_day=60)
+    db.users.insert_many({"userId": n, "name": f"n{n}", "email": "e"} for n in range(30))
+    db.users.create_index(["userId"], unique=True)
+    db.daily_stats.create_index(["day", "userId", "eventType"], unique=True)
+
+
+def opened(url: str, **options: Any) -> MongoClient[dict[str, Any]]:
+    return MongoClient(url, **{"tz_aware": True, "tzinfo": UTC, **options})
+
+
+CALLS: dict[str, Callable[[Any, Any], Any]] = {
+    "prepare": lambda final, db: final.prepare(db),
+    "engagement": lambda final, db: final.engagement(db, shop.OPENING, TUESDAY),
+    "refresh": lambda final, db: final.refresh(db, TUESDAY.date()),
+}
+each_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+
+
+def test_wrong_values_are_refused(final: Any, url: str) -> None:
+    """Each is a TypeError or a ValueError, before anything is written."""
+    with opened(url) as client:
+        db = client.get_default_database()
+        known: Any = {"state": contents(url), "secrets": secrets_of(url)}
+        moments, numbers = bad_inputs("moment"), bad_inputs("id")
+        refuses(lambda v: final.engagement(db, v, TUESDAY), moments, **known)
+        refuses(lambda v: final.engagement(db, shop.OPENING, v), moments, **known)
+        refuses(lambda v: final.engagement(db, shop.OPENING, TUESDAY, v), numbers, **known)
+        days = bad_inputs("moment", fine=["a date"]) | {"the last day": date.max}
+        refuses(lambda v: final.refresh(db, v), days | {"a moment": TUESDAY}, **known)
+        refuses(lambda v: final.refresh(db, TUESDAY.date(), v), bad_inputs("flag"), **known)
+        for call in CALLS.values():
+            wrong = {**bad_inputs("text"), "client": client, "collection": db.events}
+            refuses(lambda v, call=call: call(final, v), wrong, **known)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/Los_Angeles"])
+def test_other_time_zones(final: Any, url: str, zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process, the client and the arguments may be in any zone, and the client naive."""
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        with opened(url) as client:
+            db = client.get_default_database()
+            wanted = final.engagement(db, shop.OPENING, TUESDAY)
+            day = true(db, TUESDAY)
+        here = ZoneInfo(zone)
+        for options in ({"tzinfo": here}, {"tz_aware": False, "tzinfo": None}):
+            with opened(url, **options) as client:
+                db = client.get_default_database()
+                moments = shop.OPENING.astimezone(here), TUESDAY.astimezone(here)
+                assert final.engagement(db, *moments) == wanted
+                db.daily_stats.delete_many({})
+                final.refresh(db, TUESDAY.date())
+            with opened(url) as client:
+                assert stored(client.get_default_database(), TUESDAY) == day
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@each_call
+def test_a_long_line(final: Any, url: str, call: Callable[[Any, Any], Any]) -> None:
+    """30 ms there and back: everything works, in a few round trips."""
+    with Proxy(url) as proxy, opened(proxy.url) as client:
+        proxy.delay(15)
+        outcome = once(lambda: call(final, client.get_default_database()), 8)
+    assert (outcome.answers, outcome.hanging) == (1, 0), str(outcome)
+
+
+@each_call
+def test_a_silent_line(
+    final: Any, url: str, call: Callable[[Any, Any], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line that falls silent is given up in time, also when the pool has a connection."""
+    monkeypatch.setattr(final, "SECONDS", 1)
+    monkeypatch.setattr(final, "SECONDS_TO_PREPARE", 1)
+    with Proxy(url) as proxy, opened(proxy.url) as client:
+        db = client.get_default_database()
+        call(final, db)
+        proxy.stall()
+        outcome = once(lambda: call(final, db), 8)
+        assert (sum(outcome.errors.values()), outcome.hanging) == (1, 0), str(outcome)
+        proxy.restore()
+        monkeypatch.undo()
+        assert once(lambda: call(final, db), 8).answers == 1
+
+
+@pytest.mark.parametrize("moment", ["before", "answer_to"])
+@pytest.mark.parametrize("word", [b"$merge", b"deletes"], ids=["merge", "delete"])
+def test_a_line_that_breaks(final: Any, url: str, moment: str, word: bytes) -> None:
+    """Whether the server had it or not: the next call makes the day right."""
+    with Proxy(url) as proxy, opened(proxy.url) as client:
+        db = client.get_default_database()
+        db.daily_stats.delete_many({})
+        db.daily_stats.insert_one(
+            {"day": TUESDAY, "userId": 999, "eventType": "click", "count": 3, "totalValue": 0}
+        )
+        proxy.cut(**{moment: word})
+        outcome = once(lambda: final.refresh(db, TUESDAY.date()), 8)
+        assert outcome.hanging == 0, str(outcome)
+        proxy.restore()
+        final.refresh(db, TUESDAY.date())
+        assert stored(db, TUESDAY) == true(db, TUESDAY)
+
+
+def test_callers_while_the_server_is_restarted(final: Any) -> None:
+    """Some get an error, nobody hangs, and afterwards everybody is answered."""
+    place = lab.mongodb("95", "restarted", private=True)
+    with place.connect(tzinfo=UTC) as client:
+        db = client.get_default_database()
+        fill(db)
+        for call in (CALLS["engagement"], CALLS["refresh"]):
+            outcome = callers(
+                2, lambda call=call: call(final, db), 1, meanwhile=place.server.restart, patience=20
+            )
+            assert outcome.hanging == 0 and outcome.after > 0, str(outcome)
+        assert stored(db, TUESDAY) == true(db, TUESDAY)
+
+
+@pytest.mark.parametrize("name", ["engagement", "refresh"])
+def test_a_pause_longer_than_every_limit(
+    final: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(final, "SECONDS", 1)
+    place = lab.mongodb("95", "paused", private=True)
+    with place.connect(tzinfo=UTC) as client:
+        db = client.get_default_database()
+        fill(db)
+        CALLS[name](final, db)
+        with paused(place.server):
+            outcome = once(lambda: CALLS[name](final, db), 8)
+        assert (sum(outcome.errors.values()), outcome.hanging) == (1, 0), str(outcome)
+        monkeypatch.undo()
+        assert once(lambda: CALLS[name](final, db), 20).answers == 1
+        final.refresh(db, TUESDAY.date())
+        assert stored(db, TUESDAY) == true(db, TUESDAY)
+
+
+TWICE = """
+from datetime import UTC, date
+from pymongo import MongoClient
+from engagement import refresh
+db = MongoClient(url, tz_aware=True, tzinfo=UTC).get_default_database()
+def main():
+    for _ in range(5):
+        refresh(db, date(2025, 3, 25))
+"""
+
+
+def test_two_processes_at_once(final: Any, url: str) -> None:
+    """They never empty the day: each document is there, as one of them counted it."""
+    with opened(url) as client:
+        db = client.get_default_database()
+        final.refresh(db, TUESDAY.date())
+        ended, seen = threading.Event(), []
+
+        def watch() -> None:
+            while not ended.is_set():
+                seen.append(len(stored(db, TUESDAY)))
+
+        watching = threading.Thread(target=watch)
+        watching.start()
+        try:
+            said = twice(TWICE, url, folder=FOLDER / "final")
+        finally:
+            ended.set()
+            watching.join()
+        assert [one.error for one in said] == [None, None]
+        assert stored(db, TUESDAY) == true(db, TUESDAY)
+        assert set(seen) == {len(true(db, TUESDAY))}
 
 
 def test_the_published_file_is_the_notebooks_pipeline() -> None:
