@@ -72,3 +72,48 @@ def test_the_messages_in_the_readme_are_the_codes() -> None:
         fixed = re.sub(r"LAB_POSTGRES_URL|03 and 05", "…", message).split("…")
         missing += [words for words in fixed if not any(words.strip() in text for text in known)]
     assert missing == []
+
+
+#: What code beside the notebooks may import of the course, by where it lies.
+ALLOWED = {
+    "exercises": {
+        *("helpers.exercises", "helpers.lab", "helpers.show", "helpers.shop", "helpers.sessions"),
+    },
+    "lesson": {"helpers.show", "helpers.shop", "helpers.environment.node", "helpers.base.errors"},
+    "final": set(),  # people take it to work, where there are no helpers
+}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Yield the modules that a file imports, wherever in it; of a package, its members."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (one.name for one in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            packages = ("helpers", "helpers.environment", "helpers.base")
+            members = [f"{node.module}.{one.name}" for one in node.names]
+            yield from members if node.module in packages else [node.module]
+
+
+def place_of(path: Path) -> str:
+    """Return which of the rules above a file beside the notebooks is held to."""
+    folders = path.relative_to(ROOT / "notebooks").parts[1:-1]
+    if folders and folders[0].startswith("exercises_"):
+        return "exercises"
+    return "final" if "final" in folders else "lesson"
+
+
+def test_code_beside_the_notebooks_imports_only_what_it_may() -> None:
+    found = {}
+    for path in sorted((ROOT / "notebooks").rglob("*.py")):
+        allowed = tuple(ALLOWED[place_of(path)])
+        lesson = f"exercises_{path.relative_to(ROOT / 'notebooks').parts[0][:2]}"
+        wrong = [
+            name
+            for name in imported(path)
+            if (name.startswith("helpers") and not name.startswith(allowed or "-"))
+            or (name.startswith("exercises_") and name.split(".")[0] != lesson)
+        ]
+        if wrong:
+            found[str(path.relative_to(ROOT))] = wrong
+    assert found == {}
