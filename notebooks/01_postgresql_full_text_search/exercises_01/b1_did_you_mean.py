@@ -39,7 +39,17 @@ def did_you_mean(typed):
 ex1.check()
 '''
 #: What people mistype. Each is easy to get wrong in its own way.
-TYPED = ["languge", "zzxqv", "keyboard", "libary", "pyhton", "serach", "databaes", "imgae", "documntion"]
+TYPED = [
+    "languge",
+    "zzxqv",
+    "keyboard",
+    "libary",
+    "pyhton",
+    "serach",
+    "databaes",
+    "imgae",
+    "documntion",
+]
 TYPED += ["yphton", "tset", "Keyboard", "LANGUGE", "Python", "LibarY", "gmae"]
 TYPED += [
     "",
