@@ -37,7 +37,7 @@ def running(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (Incorrect, NotAttempted, LabError, KeyboardInterrupt):
+    except (Incorrect, NotAttempted, LabError, KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:  # SystemExit and CancelledError are the learner's as well
         raise Incorrect(f"{what} raised {in_words(error)}") from error

@@ -154,8 +154,8 @@ def pages_of(search: Search, text: str, count: int) -> list[list[tuple[int, str]
 
 
 def advice(text: str) -> str:
-    """Return a sentence for texts with more than words in them."""
-    if text.isalpha() or text not in ODD:
+    """Return a sentence for texts that mean more than their words."""
+    if text.isalpha() or ODD.get(text) != text:
         return ""
     return " Which function reads what people type, with quotes, `or` and the minus sign?"
 
