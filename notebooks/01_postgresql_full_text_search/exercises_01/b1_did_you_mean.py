@@ -237,5 +237,10 @@ EXERCISE = Exercise(
             'pg, before = lab.postgres("01z"), pg\nex1.check()\npg = before',
         ),
     ],
+    equal={
+        "59576c9f": "fetchone takes the first row of all",
+        "9c35cc37": "fetchone takes the first row of two",
+        "14c1fb0c": "the row has one value, which is the first and the last",
+    },
     praise="Trigrams find the candidates; the number of changes and the use decide.",
 )

@@ -178,7 +178,12 @@ def check_pages(text: str, pages: list[list[tuple[int, str]]], wanted: Hits) -> 
     if len(pages[0]) == len(pages[1]) == TEN and pages[1][:-1] == pages[0][1:]:
         raise Incorrect(f"{shown(text, 2)} begins with the second result of page 1.")
     lost = wanted.keys() - set(seen)
-    if len(lost) == TEN and seen and min(wanted[id][1] for id in lost) == ranks[0]:
+
+    def rank(ids: set[int]) -> list[float]:
+        return [wanted[id][1] for id in ids]
+
+    least, best = min(rank(lost), default=0), max(rank(set(seen)), default=0)
+    if seen and len(lost) == TEN and least >= best:
         raise Incorrect(f"{shown(text)} leaves the first ten results out. Page 1 has OFFSET 0.")
     if seen and wanted[seen[0]][1] < ranks[0]:
         raise Incorrect(f"{shown(text)} does not begin with the best match.")
