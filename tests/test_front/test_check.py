@@ -22,7 +22,7 @@ from helpers import check, lab, outline
 from helpers.base.errors import LabError
 from helpers.exercises import Exercise, Incorrect, NotAttempted, answers
 from helpers.exercises.looking import end_uncommitted, look, uncommitted
-from helpers.exercises.running import running
+from helpers.exercises.running import running, shown
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -127,6 +127,22 @@ def test_function_of_the_learner(lesson: Path, capsys: pytest.CaptureFixture[str
 
     ex2.check({"double": broken})
     assert _said(capsys) == "Not yet: double(2.5) raised KeyError: 2.5. ex2.hint() gives a hint."
+
+
+@pytest.mark.parametrize("error", [SystemExit, asyncio.CancelledError])
+def test_what_is_no_ordinary_exception(error: type[BaseException]) -> None:
+    """It is the learner's as well; only the stop button is not."""
+    with pytest.raises(Incorrect, match=error.__name__), running("Your code"):
+        raise error
+    with pytest.raises(KeyboardInterrupt), running("Your code"):
+        raise KeyboardInterrupt
+
+
+def test_long_arguments_are_cut() -> None:
+    """A reason is for reading."""
+    assert shown("a" * 100) == "'" + "a" * 59 + "...'"
+    assert shown(7) == "7"
+    assert shown([1]) == "list"
 
 
 def test_async_function_of_the_learner(lesson: Path, capsys: pytest.CaptureFixture[str]) -> None:

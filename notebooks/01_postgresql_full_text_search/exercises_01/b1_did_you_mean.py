@@ -39,8 +39,18 @@ def did_you_mean(typed):
 ex1.check()
 '''
 #: What people mistype. Each is easy to get wrong in its own way.
-TYPED = ["languge", "zzxqv", "keyboard", "libary", "pyhton", "serach", "databaes", "imgae"]
-TYPED += ["yphton", "documntion", "tset", "Keyboard", "LANGUGE", "Python", "LibarY", "gmae"]
+TYPED = [
+    "languge",
+    "zzxqv",
+    "keyboard",
+    "libary",
+    "pyhton",
+    "serach",
+    "databaes",
+    "imgae",
+    "documntion",
+]
+TYPED += ["yphton", "tset", "Keyboard", "LANGUGE", "Python", "LibarY", "gmae"]
 TYPED += [
     "",
     " ",
@@ -188,23 +198,23 @@ EXERCISE = Exercise(
             "did_you_mean('pyhton') is None, but 'python' has a similarity of 0.27",
         ),
         (changed(SOLUTION, ORDER, "word <-> %(typed)s"), "is 'libart'"),
-        (changed(SOLUTION, ORDER, "ndoc DESC, levenshtein(word, %(typed)s)"), "'languge') is"),
-        (changed(SOLUTION, " ndoc DESC ", " ndoc "), "products use it"),
+        (changed(SOLUTION, ORDER, "ndoc DESC, levenshtein(word, %(typed)s)"), "is 'server'"),
+        (changed(SOLUTION, " ndoc DESC ", " ndoc "), "is 'libtry'"),
         (
             changed(SOLUTION, FILTER, "WHERE similarity(word, %(typed)s) >= 0.26"),
             "did_you_mean('imgae') is",
         ),
         (
             changed(SOLUTION, "threshold = 0.2", "threshold = 0.15"),
-            "similarity of only",
-        ),
-        (
-            changed(SOLUTION, FILTER, "WHERE levenshtein(word, %(typed)s) <= 2"),
             "'yphton') is 'photon'",
         ),
         (
+            changed(SOLUTION, FILTER, "WHERE levenshtein(word, %(typed)s) <= 2"),
+            "'documntion') is None",
+        ),
+        (
             changed(SOLUTION, FILTER, f"{FILTER} AND left(word, 1) = left(%(typed)s, 1)"),
-            "'yphton') is None",
+            "is 'tss'",
         ),
         (changed(SOLUTION, "found[0] if found else None", "found"), "is a tuple"),
         (changed(SOLUTION, ".lower()", ""), "did_you_mean('Keyboard') is 'keyboard'"),
@@ -227,5 +237,10 @@ EXERCISE = Exercise(
             'pg, before = lab.postgres("01z"), pg\nex1.check()\npg = before',
         ),
     ],
+    equal={
+        "59576c9f": "fetchone takes the first row of all",
+        "9c35cc37": "fetchone takes the first row of two",
+        "14c1fb0c": "the row has one value, which is the first and the last",
+    },
     praise="Trigrams find the candidates; the number of changes and the use decide.",
 )
