@@ -141,6 +141,7 @@ EXERCISE = Exercise(
         ),
     ],
     equal={
+        "c2fbf467": "max() does not mind in which order",
         "f644222c": "the text asks for a ValueError, not for its words",
         "b63512d7": "the text asks for a ValueError, not for its words",
     },
