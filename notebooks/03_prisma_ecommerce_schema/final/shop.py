@@ -361,8 +361,9 @@ def take_pieces(session: Session, product: int, quantity: int) -> OrderItem:
 
 def rule_of(error: IntegrityError) -> str | None:
     """Return the name of the constraint that has refused a row."""
-    diag = getattr(error.orig, "diag", None)
-    return getattr(diag, "constraint_name", None)
+    refusal: Any = error.orig
+    name: str | None = refusal.diag.constraint_name
+    return name
 
 
 def check_order(user_id: Any, items: Any) -> None:

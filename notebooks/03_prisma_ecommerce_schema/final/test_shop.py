@@ -7,6 +7,7 @@ Everything is in the schema "shop_tests", which must not be there before, and is
 
 from __future__ import annotations
 
+import inspect
 import os
 import random
 import threading
@@ -178,6 +179,12 @@ def test_who_is_no_user_is_refused_before_anything_is_sent(user: Any) -> None:
 
 
 def test_messages_say_what_was_wrong() -> None:
+    with Session(NOWHERE) as session:
+        with pytest.raises(ValueError, match=r"^bad user: 0$"):
+            get_user_orders(session, 0)
+        with pytest.raises(ValueError, match=r"^bad take: 501$"):
+            get_user_orders(session, 1, 501)
+    assert inspect.signature(in_transaction).parameters["seconds"].default == 15
     for items, words in (
         (None, "items are {product id: quantity}, not NoneType"),
         ({}, "an order needs an item"),
@@ -283,7 +290,7 @@ def old_orders(engine: Engine, moments: list[int], user: int = 1) -> list[int]:
 
 
 def test_the_newest_orders_come_first_and_complete_in_three_statements(engine: Engine) -> None:
-    ids = old_orders(engine, [*range(5), 3, *range(20, 26)])
+    ids = old_orders(engine, [*range(5), 3, *[20] * 6])
     old_orders(engine, [50], user=2)
     sent = noted(engine)
     with Session(engine) as session:
@@ -371,6 +378,16 @@ def test_the_database_refuses_what_breaks_a_rule(engine: Engine, statement: str)
         session.add(Cart(user_id=1, items=[CartItem(product_id=1, quantity=1)]))
     with pytest.raises(IntegrityError), engine.begin() as db:
         db.execute(text(statement))
+
+
+def test_rules_have_the_names_of_rules_sql(engine: Engine) -> None:
+    names = "SELECT conname FROM pg_constraint WHERE contype = 'c' AND connamespace = "
+    with engine.connect() as db:
+        found = db.scalars(text(names + "to_regnamespace(:name)"), {"name": SCHEMA})
+        assert sorted(found) == [
+            *("CartItem_quantity_check", "OrderItem_price_check", "OrderItem_quantity_check"),
+            *("Order_total_check", "Product_price_check", "Product_stock_check"),
+        ]
 
 
 def test_keys_are_followed_and_times_are_kept(engine: Engine) -> None:
