@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +22,7 @@ def in_words(error: BaseException) -> str:
     if isinstance(error, LabError):
         return str(error)
     first = (str(error).strip().splitlines() or [""])[0].rstrip(".")
+    first = re.sub(r" at 0x[0-9a-fA-F]+", "", first)  # it differs in every run
     return f"{type(error).__name__}: {first}." if first else f"{type(error).__name__}."
 
 
@@ -35,10 +38,21 @@ def running(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (Incorrect, NotAttempted, LabError):
+    except (Incorrect, NotAttempted, LabError, KeyboardInterrupt, GeneratorExit):
         raise
-    except Exception as error:
+    except BaseException as error:  # SystemExit too: it is the learner's like any other
+        if cancelled(error):
+            raise
         raise Incorrect(f"{what} raised {in_words(error)}") from error
+
+
+def cancelled(error: BaseException) -> bool:
+    """Whether somebody else cancels the task that runs this, so that the error is not its own."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no task at all
+        return False
+    return isinstance(error, asyncio.CancelledError) and bool(task and task.cancelling())
 
 
 def guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
