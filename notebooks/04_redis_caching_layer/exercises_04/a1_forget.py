@@ -93,7 +93,7 @@ PREFIX = """\
     return deleted
 """
 ONE_SCAN = """\
-    _, keys = await client.scan(0, match=pattern, count=400)
+    _, keys = await client.scan(0, match=pattern, count=200)
     return await client.unlink(*keys) if keys else 0
 """
 PRODUCTS, CUSTOMERS = 2_300, 100
@@ -196,11 +196,12 @@ def generous_scans() -> Iterator[None]:
             command = (*command[:place], 2 * int(command[place]), *command[place + 1 :])
         return pack(connection, *command)
 
-    AbstractConnection.pack_command = generous  # type: ignore[method-assign]
+    patched: Any = AbstractConnection
+    patched.pack_command = generous
     try:
         yield
     finally:
-        AbstractConnection.pack_command = pack  # type: ignore[method-assign]
+        patched.pack_command = pack
 
 
 EXERCISE = Exercise(

@@ -248,7 +248,8 @@ def not_json(constant: str) -> None:
 def alike(found: Any) -> list[Any]:
     """Return what a customer may have typed: something that looks like the answer's own tags."""
     if isinstance(found, dict):
-        return [found, *({**found, name: leaf} for name in found for leaf in ("boom", 5, None, []))]
+        leaves: list[Any] = ["boom", 5, None, []]
+        return [found, *({**found, name: leaf} for name in found for leaf in leaves)]
     return [found]
 
 

@@ -287,7 +287,7 @@ EXERCISE = Exercise(
         ),
         (
             STARTER.replace("    return ...\n", "    raise asyncio.CancelledError\n"),
-            "got cancelled instead",
+            "ran load() 0 times",
         ),
     ],
     right=[STARTER.replace("    return ...\n", INSIDE)],

@@ -192,7 +192,10 @@ EXERCISE = Exercise(
         "score, as [1] and [2].",
     ],
     wrong=[
-        (STARTER.replace("return nil  -- your", "return 0  -- your"), "30 requests passed, but nothing"),
+        (
+            STARTER.replace("return nil  -- your", "return 0  -- your"),
+            "30 requests passed, but nothing",
+        ),
         (STARTER.replace("    return nil  -- your lines go here\n", COUNTS), "set has 30"),
         (
             changed(SOLUTION, "    redis.call('PEXPIRE', KEYS[1], window)\n", ""),

@@ -117,7 +117,7 @@ async def crowd(breaker: Any, asked: Asked) -> tuple[int, int, list[Any]]:
 async def waiting(breaker: Any, asked: Asked) -> asyncio.Task[Any]:
     """Start a call that has no answer yet."""
     asked.gate.clear()
-    task = asyncio.ensure_future(breaker.call(asked))
+    task: asyncio.Task[Any] = asyncio.ensure_future(breaker.call(asked))
     for _ in range(5):
         await asyncio.sleep(0)
     return task
