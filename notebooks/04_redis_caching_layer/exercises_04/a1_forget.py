@@ -240,5 +240,14 @@ EXERCISE = Exercise(
         + STARTER.replace("    return ...\n", BY_SCRIPT),
         STARTER.replace("    return ...\n", ONE_BY_ONE),
     ],
+    equal={
+        "7657a402": "COUNT is a hint, of whatever size",
+        "7cfee4b7": "COUNT is a hint, of whatever size",
+        "e00e2d73": "COUNT is a hint, of whatever size",
+        "1a88717a": "at most 500: fewer are as good",
+        "43797bbf": "at most 500: fewer are as good",
+        "521c1490": "at most 500: fewer are as good",
+        "3fe104b6": "at most 500: fewer are as good",
+    },
     praise="Nobody else notices. That is the whole point.",
 )

@@ -178,6 +178,9 @@ CHANGES: list[tuple[str, Any]] = [
     ("a member of a StrEnum", Status.OPEN),
     ("a member of an IntEnum", [Level.HIGH]),
     ("an object of a subclass of str", Label("a")),
+    ("a list with one of a subclass of str", [Label("a")]),
+    ("a dict with one of a subclass of str", {"a": Label("b")}),
+    ("a dict whose key is of a subclass of str", {Label("a"): "b"}),
     ("a named tuple", Point(1, 2)),
     ("a Counter", Counter(a=1)),
     ("an OrderedDict", OrderedDict(a=1)),
@@ -269,6 +272,10 @@ def check_refused(
             f"encode() of {words} raised {type(error).__name__}. What cannot be stored unchanged "
             "is refused by TypeError."
         ) from None
+    try:
+        json.loads(text, parse_constant=not_json)
+    except (ValueError, TypeError):
+        raise Incorrect(f"encode() of {words} returned what is not JSON.") from None
     with running(f"encode() accepted {words}, and decode()"):
         again = getattr(decode, "__wrapped__", decode)(text)
     if not same(again, value):
@@ -351,5 +358,20 @@ EXERCISE = Exercise(
         ),
     ],
     right=[MORE],
+    equal={
+        "facdaa1c": "what it does not know becomes null, which is then found to be changed",
+        "0d44935c": "what it does not know becomes null, which is then found to be changed",
+        "9148fcd8": "the error's words are free",
+        "5f0060e7": "the error's words are free",
+        "dc38a57c": "the error's words are free",
+        "e9eb3cfa": "the error's words are free",
+        "03abe90a": "the error's words are free",
+        "19c0b2dd": "the error's words are free",
+        "0826b054": "None is as false as False",
+        "3929b4b9": "both orders compare alike",
+        "4ec9e3c8": "both orders compare alike",
+        "62bfe30d": "both orders compare alike",
+        "162d348c": "both orders compare alike",
+    },
     praise="What goes in comes out, or is refused in your tests.",
 )

@@ -218,5 +218,8 @@ EXERCISE = Exercise(
             "forget requests",
         ),
     ],
+    equal={
+        "09846c22": "the first of two entries is the same oldest one",
+    },
     praise="Send it as Retry-After, in whole seconds, rounded up.",
 )

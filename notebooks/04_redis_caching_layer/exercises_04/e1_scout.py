@@ -249,13 +249,17 @@ async def check_long_scout(Breaker: type[Any], cooldown: float) -> None:
     """A scout that takes longer than the cooldown, as when Redis hangs."""
     from redis.exceptions import ConnectionError as Away
 
-    breaker, slow = Breaker(cooldown), Asked("found")
+    breaker, slow, early = Breaker(cooldown), Asked("found"), Asked("found")
+    before = await waiting(breaker, early)
     await breaker.call(Asked(Away("away")))
     await Quiet(cooldown).over()
     scout = await waiting(breaker, slow)
     await Quiet(cooldown).over()
     asked = Asked("found")
-    for _ in range(3):
+    for last in (False, True):
+        if last:  # a call from before the failure ends, which says nothing of the first call
+            early.gate.set()
+            await ended([before], "A call")
         second = asyncio.ensure_future(breaker.call(asked))
         await asyncio.wait([second], timeout=PATIENCE / 10)
         if not second.done() or asked.count:
@@ -387,5 +391,10 @@ EXERCISE = Exercise(
             "says of a missing key",
         ),
     ],
+    equal={
+        "590a4937": "the very moment of the end may belong to either side",
+        "f83a97ca": "until is a clock's reading, above 1",
+        "80694e74": "below 0 is as closed as 0",
+    },
     praise="One caller finds out for all, when Redis goes and when it comes back.",
 )

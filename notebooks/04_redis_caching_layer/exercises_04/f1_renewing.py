@@ -186,5 +186,9 @@ EXERCISE = Exercise(
             "renewed the value None",
         ),
     ],
+    equal={
+        "a4d697a2": "a thousandth more or less of what is left does not change who renews",
+        "74455189": "a thousandth more or less of what is left does not change who renews",
+    },
     praise="One caller pays now and then, and nobody else waits.",
 )

@@ -254,5 +254,10 @@ EXERCISE = Exercise(
         ),
         (changed(SOLUTION, "'PEXPIRE'", "'EXPIRE'"), "but its key stays"),
     ],
+    equal={
+        "8a778b10": "Lua makes a number of a text where it calculates",
+        "636c5686": "Lua makes a number of a text where it calculates",
+        "d05ab8af": "a part of a millisecond: Redis counts whole ones",
+    },
     praise="Two numbers for each caller, and a price for everything.",
 )
