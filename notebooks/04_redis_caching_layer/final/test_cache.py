@@ -185,7 +185,7 @@ def test_codec() -> None:
     wrong = [(1, 2), {1: "a"}, {"$decimal": "1"}, {"$decimal": "boom"}, {1, 2}, object(), berlin]
     wrong += [Status.OPEN, [Level.HIGH], Label("a"), [Label("a")], {"a": Label("a")}, endless]
     for value in [*wrong, {Label("a"): 1}, float("nan"), {"a": {"$datetime": 5}}]:
-        with pytest.raises(TypeError, match="^the (cache cannot store|value would come back)"):
+        with pytest.raises(TypeError, match=r"^the (cache cannot store|value would come back)"):
             encode(value)
     with pytest.raises(TypeError, match="cannot store a set"):
         encode([{1}])
@@ -688,9 +688,9 @@ def test_bad_arguments_are_refused_before_anything_is_asked() -> None:
         for prefix in ("a{b", "a}b"):
             refused(lambda p=prefix: Cache(URL, prefix=p), "prefix")  # type: ignore[misc]
         for function in (None, 1, len, lambda: None):
-            with pytest.raises(TypeError, match="^cached.. takes an async function"):
+            with pytest.raises(TypeError, match=r"^cached.. takes an async function"):
                 cache.cached(1)(function)
-        with pytest.raises(TypeError, match="^load must be"):
+        with pytest.raises(TypeError, match=r"^load must be"):
             await cache.fetch("key", None, 1)  # type: ignore[arg-type]
         assert (source.runs, cache.hits, cache.misses, cache.failures) == (0, 0, 0, 0)
         assert not await keys(cache)
