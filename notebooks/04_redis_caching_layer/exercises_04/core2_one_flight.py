@@ -291,5 +291,5 @@ EXERCISE = Exercise(
         ),
     ],
     right=[STARTER.replace("    return ...\n", INSIDE)],
-    praise="This is the heart of final.py's `fetch`.",
+    praise="This is the heart of cache.py's `fetch`.",
 )

@@ -1,4 +1,4 @@
-"""A Redis cache for slow async functions, and a rate limiter. Redis may fail; your functions do not.
+"""A Redis cache for slow functions, and a rate limiter. Redis may fail; your functions do not.
 
     cache = Cache("redis://localhost:6379/0")
 
@@ -30,7 +30,7 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -165,7 +165,7 @@ def _whole(name: str, value: Any, least: int) -> None:
 def _text(name: str, value: Any) -> None:
     if type(value) is not str:
         raise TypeError(f"{name} must be a text, not a {type(value).__name__}")
-    if not value.strip() or len(value) > 1_000 or "\0" in value:
+    if not value.strip(" \t\r\n") or len(value) > 1_000 or "\0" in value:
         raise ValueError(f"{name} must have 1 to 1,000 characters, and no NUL")
     if any("\ud800" <= character <= "\udfff" for character in value):
         raise ValueError(f"{name} has half a character, which UTF-8 cannot store")
@@ -399,10 +399,8 @@ class Cache:
             return "no redis"
 
     async def _finish(self, key: str, token: str, text: str, milliseconds: int) -> None:
-        try:
+        with suppress(RedisError):  # it is counted, and the lease ends by itself
             await self._run(self._store, self._names(key), token, text, milliseconds)
-        except RedisError:
-            pass  # it is counted, and the lease ends by itself
 
     async def invalidate(self, key: str) -> None:
         """Forget the value, and refuse every value that is being computed now.
