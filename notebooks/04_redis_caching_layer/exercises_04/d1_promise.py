@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from exercises_04.common import ended
+from exercises_04.common import PATIENCE, ended, shown, was_cancelled
 from helpers.exercises import Exercise, Incorrect, Place
 from helpers.exercises.cells import changed
 
@@ -45,12 +46,11 @@ WORK = '''\
     if (stored := await client.get(key)) is not None:
         return json.loads(stored)
     token = secrets.token_hex(8)
-    await client.set(f"lease:{key}", token, nx=True, px=10_000)
+    await client.set(f"lease:{key}", token, px=10_000)
     begun = time.monotonic()
     value = await load()
     left = int(1000 * (ttl - (time.monotonic() - begun)))
-    if left > 0:
-        await client.eval(STORE, 2, key, f"lease:{key}", token, json.dumps(value), left)
+    await client.eval(STORE, 2, key, f"lease:{key}", token, json.dumps(value), left)
     return value
 '''
 GET = """\
@@ -89,6 +89,9 @@ EARLY = """\
 STORES = 'await client.eval(STORE, 2, key, f"lease:{key}", token, json.dumps(value), left)'
 
 
+CALLERS = 50  # at once; a client of redis-py has at most a hundred connections
+
+
 class Shelf:
     """A source with a version. A load reads the version first, and then takes its time."""
 
@@ -97,12 +100,13 @@ class Shelf:
         self.version = self.runs = 0
         self.gate = asyncio.Event()
         self.gate.set()
-        self.seconds = 0.0
-        self.error: Exception | None = None
+        self.seconds = self.read_at = 0.0
+        self.error: BaseException | None = None
 
     async def load(self) -> dict[str, int]:
         """Return the version, as it was when the load began."""
         self.runs += 1
+        self.read_at = time.monotonic()
         read, gate, error = self.version, self.gate, self.error
         await gate.wait()
         await asyncio.sleep(self.seconds)
@@ -110,59 +114,59 @@ class Shelf:
             raise error
         return {"version": read}
 
-    async def started(self, runs: int, tasks: list[asyncio.Task[Any]]) -> None:
-        """Wait until so many loads began, or all tasks ended without it; at most 5 s."""
-        for _ in range(1000):
-            if self.runs >= runs or all(task.done() for task in tasks):
+    async def started(
+        self, runs: int, tasks: list[asyncio.Task[Any]], patience: float = PATIENCE
+    ) -> None:
+        """Wait until so many loads began, or all tasks ended without it."""
+        end = time.monotonic() + patience
+        while self.runs < runs and time.monotonic() < end:
+            if all(task.done() for task in tasks):
                 return
             await asyncio.sleep(0.005)
 
 
 async def check(rd: Place, get: Callable[..., Any], invalidate: Callable[..., Any]) -> None:
-    """Check work, changes and age, each by itself; then 200 callers and 30 changes at once."""
+    """Check work, changes and age, each by itself; then many callers and 30 changes at once."""
     key = f"ex1:{secrets.token_hex(4)}"
     shelf = Shelf()
 
     def ask(count: int, ttl: float = 60) -> list[asyncio.Task[Any]]:
         return [asyncio.ensure_future(get(key, shelf.load, ttl)) for _ in range(count)]
 
+    try:
+        await check_work(shelf, ask)
+        await check_change(shelf, ask, key, invalidate)
+        await check_overtaken(rd, shelf, ask, key, invalidate)
+        await check_invalidation(shelf, ask, key, get, invalidate)
+        await check_age(rd, shelf, ask, key, invalidate)
+        await check_failure(rd, shelf, ask, key, invalidate)
+        await check_cancelled(shelf, ask, key, invalidate)
+        await check_history(shelf, get, key, invalidate)
+    finally:
+        with rd.connect() as redis:
+            for name in redis.scan_iter(match=f"*{key}*", count=1000):
+                redis.delete(name)
+
+
+async def check_work(shelf: Shelf, ask: Callable[..., Any]) -> None:
+    """Let many ask at once, then one more."""
     shelf.gate = asyncio.Event()
-    crowd = ask(200)
+    crowd = ask(CALLERS)
     await shelf.started(1, crowd)
-    await asyncio.sleep(0)
+    await shelf.started(2, crowd, 0.2)
     shelf.gate.set()
-    done, _ = await asyncio.wait(crowd, timeout=5)
+    done, _ = await asyncio.wait(crowd, timeout=PATIENCE)
     _ = [task.cancelled() or task.exception() for task in done]  # looked at: asyncio is quiet
     if shelf.runs > 1:
-        raise Incorrect(f"200 callers at once ran load() {shelf.runs} times. They share one.")
-    values = await ended(crowd, "One of 200 callers")
-    if values != [{"version": 0}] * 200:
-        raise Incorrect(f"200 callers at once should get the value; one got {values[0]!r}.")
+        raise Incorrect(f"{CALLERS} callers at once ran load() {shelf.runs} times. They share one.")
+    values = await ended(crowd, f"One of {CALLERS} callers")
+    if values != [{"version": 0}] * CALLERS:
+        raise Incorrect(
+            f"{CALLERS} callers at once should get the value; one got {shown(values[0])}."
+        )
     await ended(ask(1), "A call for a cached value")
     if shelf.runs != 1:
         raise Incorrect("A value that was just loaded is not in the cache: load() ran again.")
-    await check_change(shelf, ask, key, invalidate)
-    await check_overtaken(rd, shelf, ask, key, invalidate)
-    await check_invalidation(shelf, ask, key, get, invalidate)
-    await check_age(rd, shelf, ask, key, invalidate)
-    shelf.error = OSError("the database is away")
-    await invalidate(key)
-    failed = ask(2)
-    await asyncio.wait(failed, timeout=5)
-    shelf.error = None
-    with rd.connect() as redis:
-        for name in redis.scan_iter(match=f"*{key}*", count=1000):
-            if redis.ttl(name) == -1:
-                name = name.replace(key, "key")
-                raise Incorrect(f"After load() had failed, {name} would stay in Redis for ever.")
-    if not all(t.done() and "database is away" in str(t.exception()) for t in failed):
-        raise Incorrect("load() failed, but a caller who waited for it did not get its error.")
-    if await ended(ask(1), "After load() had failed, the next call") != [
-        {"version": shelf.version}
-    ]:
-        raise Incorrect("After load() had failed once, the next call did not get a new value.")
-    await check_history(shelf, get, key, invalidate)
-    await invalidate(key)
 
 
 async def check_change(
@@ -181,18 +185,17 @@ async def check_change(
     shelf.gate.set()
     await invalidate(key)
     late = ask(20)
-    try:
-        values = await ended(late, "late")
-    except Incorrect:
-        slow.set()
+    await asyncio.wait(late, timeout=1)  # those who joined the old load are still there
+    slow.set()
+    await ended(early, "A call during which the value was invalidated")
+    values = await ended(late, "A call after invalidate()")
+    if {"version": 1} in values:
         raise Incorrect(
             "A call that began after invalidate() had returned joined a load from before the "
             "change. Let invalidate() forget the flight too."
-        ) from None
-    slow.set()
-    await ended(early, "A call during which the value was invalidated")
+        )
     if values != [{"version": 2}] * 20:
-        raise Incorrect(f"After invalidate() a call got {values[0]!r}; the version is 2.")
+        raise Incorrect(f"After invalidate() a call got {shown(values[0])}; the version is 2.")
     if await ended(ask(1), "A call") != [{"version": 2}]:
         raise Incorrect(
             "A load from before the change stored its old value after the invalidation. Let it "
@@ -212,26 +215,80 @@ async def check_overtaken(
     await invalidate(key)
     shelf.gate = late_gate
     late = ask(1)
-    await shelf.started(shelf.runs + 1, late)
+    await shelf.started(shelf.runs + 1, late, 1)  # behind a lock it begins later
     early_gate.set()
     await ended(early, "A call during which the value was invalidated")
+    await shelf.started(shelf.runs + 1, late, 0.1)
     with rd.connect() as redis:
         stored = redis.exists(key)
     runs = shelf.runs
     late += ask(1)
-    await asyncio.wait(late[1:], timeout=0.1)
+    await shelf.started(runs + 1, late[1:], 0.5)
     late_gate.set()
     await ended(late, "A call after invalidate()")
     if stored:
         raise Incorrect(
-            "A load from before the change stored its value although another call has the lease "
-            "now. Each call needs a token of its own."
+            "A load from before the change stored its value although another call loads now. "
+            "It may store only with the lease that it took itself: each call needs a token of "
+            "its own."
         )
     if shelf.runs > runs:
         raise Incorrect(
             "An old flight ended and took the newer one out of `flights`, so that a third load "
             "began. A flight may take out only itself."
         )
+    await ended(ask(1), "A call")
+    if shelf.runs > runs:
+        raise Incorrect("The newer of two loads had the lease, but its value was not stored.")
+
+
+async def check_failure(
+    rd: Place, shelf: Shelf, ask: Callable[..., Any], key: str, invalidate: Callable[..., Any]
+) -> None:
+    """Let a load fail under two callers; the next call's value is stored as ever."""
+    await invalidate(key)
+    shelf.error = OSError("the database is away")
+    failed = ask(2)
+    await asyncio.wait(failed, timeout=PATIENCE)
+    shelf.error = None
+    with rd.connect() as redis:
+        for name in redis.scan_iter(match=f"*{key}*", count=1000):
+            left, told = redis.ttl(name), name.replace(key, "key")
+            if left == -1:
+                raise Incorrect(f"After load() had failed, {told} would stay in Redis for ever.")
+            if left > 60:
+                raise Incorrect(f"After load() had failed, {told} would stay for {left:,} s.")
+    if not all(t.done() and "database is away" in str(t.exception()) for t in failed):
+        raise Incorrect("load() failed, but a caller who waited for it did not get its error.")
+    again = await ended(ask(1), "After load() had failed, the next call")
+    if again != [{"version": shelf.version}]:
+        raise Incorrect("After load() had failed once, the next call did not get a new value.")
+    runs = shelf.runs
+    await ended(ask(1), "A call")
+    if shelf.runs > runs:
+        raise Incorrect(
+            "load() failed once; the next call loaded well, but its value was not stored: the "
+            "lease of the load that failed is in its way."
+        )
+
+
+async def check_cancelled(
+    shelf: Shelf, ask: Callable[..., Any], key: str, invalidate: Callable[..., Any]
+) -> None:
+    """Cancel the first of three callers while the load is under way."""
+    await invalidate(key)
+    shelf.gate = asyncio.Event()
+    three = ask(3)
+    await shelf.started(shelf.runs + 1, three)
+    three[0].cancel()
+    await asyncio.wait(three[:1], timeout=PATIENCE / 10)
+    shelf.gate.set()
+    await asyncio.wait(three, timeout=PATIENCE)
+    if any(task.done() and was_cancelled(task) for task in three[1:]):
+        raise Incorrect(
+            "The first of three callers was cancelled, and the others were cancelled with it."
+        )
+    await ended(three[1:], "A caller, after another had been cancelled,")
 
 
 role: ContextVar[str] = ContextVar("role", default="")  # whose commands these are
@@ -341,27 +398,35 @@ async def check_age(
     rd: Place, shelf: Shelf, ask: Callable[..., Any], key: str, invalidate: Callable[..., Any]
 ) -> None:
     """Let a load take half a second: the value's time counts from the load's beginning."""
-    await invalidate(key)
-    shelf.seconds = 0.5
-    await ended(ask(1), "A call with a slow load()")
-    shelf.seconds = 0.0
-    with rd.connect() as redis:
-        left = redis.pttl(key)
-    if left == -2:
-        raise Incorrect("After a load() of half a second nothing is stored under key.")
-    if left == -1:
-        raise Incorrect("The value has no TTL. It could become as old as it likes.")
-    if not 0 < left <= 59_700:
-        raise Incorrect(
-            f"load() took 500 ms and read at its beginning; ttl is 60 s. {left:,} ms are left in "
-            "Redis, so the value may become older than 60 s."
-        )
+    for ttl in (60, 600):
+        await invalidate(key)
+        shelf.seconds, begun = 0.5, time.monotonic()
+        await ended(ask(1, ttl), "A call with a slow load()")
+        shelf.seconds = 0.0
+        with rd.connect() as redis:
+            age = time.monotonic() - shelf.read_at  # before PTTL, which is asked later
+            left = redis.pttl(key) / 1000
+        most = time.monotonic() - begun
+        if left == -0.002:
+            raise Incorrect("After a load() of half a second nothing is stored under key.")
+        if left == -0.001:
+            raise Incorrect("The value has no TTL. It could become as old as it likes.")
+        if left + age > ttl + 0.005:  # clocks are read to the millisecond
+            raise Incorrect(
+                f"load() took 500 ms and read at its beginning; ttl is {ttl} s. {left:,.3f} s are "
+                f"left in Redis, so the value may become older than {ttl} s."
+            )
+        if left < ttl - most - 0.02:
+            raise Incorrect(
+                f"ttl is {ttl} s, and load() took half a second of it. The value is to stay for "
+                f"the rest, but has only {left:,.1f} s left."
+            )
 
 
 async def check_history(
     shelf: Shelf, get: Callable[..., Any], key: str, invalidate: Callable[..., Any]
 ) -> None:
-    """Let 200 callers read while a writer changes and invalidates 30 times; read the history."""
+    """Let many callers read while a writer changes and invalidates 30 times; read the history."""
     clock = itertools.count()  # moments: who comes before whom is all that matters
     reads: list[tuple[int, int]] = []
     changes: list[tuple[int, int]] = []
@@ -373,14 +438,14 @@ async def check_history(
             reads.append((moment, (await get(key, shelf.load, 60))["version"]))
             await asyncio.sleep(0.002)
 
-    callers = [asyncio.ensure_future(caller()) for _ in range(200)]
+    callers = [asyncio.ensure_future(caller()) for _ in range(CALLERS)]
     for _ in range(30):
         shelf.version += 1
         await invalidate(key)
         changes.append((next(clock), shelf.version))
         await asyncio.sleep(0.005)
     running = False
-    await ended(callers, "One of 200 callers")
+    await ended(callers, f"One of {CALLERS} callers")
     for moment, version in reads:
         promised = max((new for done, new in changes if done < moment), default=0)
         if version < promised:
@@ -399,7 +464,7 @@ EXERCISE = Exercise(
     check=check,
     hints=[
         "get is exercise 2's `once` around work(key, load, ttl). work looks up, else takes a "
-        "lease (client.set with nx and px), loads, and stores with STORE.",
+        "lease (client.set with px), loads, and stores with STORE.",
         "invalidate deletes the value and the lease with one command, and then takes the "
         "flight out of `flights`.",
         "Note time.monotonic() before load(). What is left of ttl after it goes to STORE. A "
@@ -431,7 +496,25 @@ EXERCISE = Exercise(
         ),
         (changed(SOLUTION, INVALIDATE, TWO), "with one command"),
         (changed(SOLUTION, INVALIDATE, EARLY), "after the deletion"),
-        (changed(SOLUTION, ", nx=True, px=10_000", ", nx=True"), "would stay in Redis"),
+        (changed(SOLUTION, ", px=10_000", ""), "would stay in Redis"),
+        (changed(SOLUTION, ", px=10_000", ", ex=10_000"), "would stay for "),
+        (changed(SOLUTION, ", px=10_000", ", nx=True, px=10_000"), "of the load that failed"),
+        (
+            changed(SOLUTION, "asyncio.shield(flights[key])", "flights[key]"),
+            "were cancelled with it",
+        ),
+        (
+            changed(SOLUTION, "1000 * (ttl - (time.monotonic() - begun))", "1000"),
+            "is to stay for the rest",
+        ),
     ],
+    equal={
+        "b0db14da": "a token of another length is as unique",
+        "cf6c9fd6": "a token of another length is as unique",
+        "12b706af": "a token of another length is as unique",
+        "17512c98": "a millisecond more or less of a lease",
+        "140ec8e4": "a millisecond more or less of a lease",
+        "1251e4bd": "DEL takes keys in any order",
+    },
     praise="No read of the history is too old. That is a cache that can be trusted.",
 )
