@@ -36,7 +36,7 @@ def test_a_check_leaves_the_learners_rows(number: str, place: int, names: tuple[
             db[names[0]].insert_one({"_id": "the learner's own"})
             db[names[1]].create_index(["a", "b"], name="the learner's own")
             before = contents(mg.url)()
-            details = [sorted(map(str, db.list_collections())) for _ in names]
+            options = [db[name].options() for name in names]
             indexes = [db[name].index_information() for name in names]
             kept = trial.shell.user_ns.copy()
             outcomes = []
@@ -46,7 +46,7 @@ def test_a_check_leaves_the_learners_rows(number: str, place: int, names: tuple[
                 outcomes.append(trial.answer(place, source.replace(begin, "pass")).outcome)
                 assert contents(mg.url)() == before
                 assert [db[name].index_information() for name in names] == indexes
-                assert [sorted(map(str, db.list_collections())) for _ in names] == details
+                assert [db[name].options() for name in names] == options
             assert outcomes == ["correct", "incorrect", "correct"]
 
 
