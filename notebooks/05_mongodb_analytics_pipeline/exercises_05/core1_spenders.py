@@ -130,6 +130,7 @@ EXERCISE = Exercise(
     prompt="Write a pipeline that gives the ten customers who spent most.",
     starter=STARTER,
     solution=SOLUTION,
+    cells=("setup", "load", "load-events", "published-pipeline"),
     check=check,
     hints=[
         "$match the purchases, $group by userId with two $sum, $sort, $limit.",

@@ -186,6 +186,7 @@ EXERCISE = Exercise(
     prompt="Score customers so that at most 20 views of each count.",
     starter=STARTER,
     solution=SOLUTION,
+    cells=("setup", "load", "load-events", "published-pipeline"),
     check=check,
     hints=[
         "Count each kind on its own in $group: $sum of a $cond that gives 1 or 0.",

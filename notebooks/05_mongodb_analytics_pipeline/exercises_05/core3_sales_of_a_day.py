@@ -282,6 +282,7 @@ EXERCISE = Exercise(
     prompt="Write rebuild(date): one day of ex3_sales is right, whatever happened.",
     starter=STARTER,
     solution=SOLUTION,
+    cells=("setup", "load"),
     check=check,
     prepare=prepare,
     hints=[
