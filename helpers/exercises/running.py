@@ -35,9 +35,9 @@ def running(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (Incorrect, NotAttempted, LabError):
+    except (Incorrect, NotAttempted, LabError, KeyboardInterrupt, GeneratorExit):
         raise
-    except Exception as error:
+    except BaseException as error:  # SystemExit and CancelledError are the learner's too
         raise Incorrect(f"{what} raised {in_words(error)}") from error
 
 
