@@ -27,7 +27,9 @@ def upgrade(pg, migrations, versions="versions", to="head", last_line=False, sql
     config = Config()
     scripts = str(HERE / migrations).replace("%", "%%")  # a % would begin an option's name
     config.set_main_option("script_location", scripts)
-    config.set_main_option("version_locations", f"{scripts}/{versions}")
+    config.set_main_option(
+        "version_locations", str(HERE / migrations / versions).replace("%", "%%")
+    )
     config.set_main_option("path_separator", "os")
     config.attributes["url"] = pg.url  # env.py connects with it
     with redirect_stdout(io.StringIO()) if last_line else nullcontext() as printed:

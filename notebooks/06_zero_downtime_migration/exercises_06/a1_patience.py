@@ -223,7 +223,14 @@ EXERCISE = Exercise(
             changed(SOLUTION, "psycopg.errors.LockNotAvailable", "psycopg.OperationalError"),
             "is full), your function tries",
         ),
-        (changed(SOLUTION, "500ms", "1500ms"), "Half a second is the limit"),
+        (
+            changed(
+                SOLUTION,
+                "connection.execute(sql)",
+                "connection.execute(f\"SET lock_timeout = '1500ms'; {sql}\")",
+            ),
+            "Half a second is the limit",
+        ),
         (changed(SOLUTION, "500ms", "900ms"), "lock_timeout was 900 ms"),
         (changed(SOLUTION, "'500ms'", "0.5"), "lock_timeout was 0"),
         (

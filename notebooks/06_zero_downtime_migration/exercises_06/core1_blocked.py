@@ -162,7 +162,8 @@ EXERCISE = Exercise(
             answer(
                 "SELECT w.pid, array_agg(h.pid) FROM pg_locks AS w JOIN pg_locks AS h "
                 "ON h.pid <> w.pid "
-                "AND (h.relation = w.relation OR h.transactionid = w.transactionid) "
+                "AND (h.relation = w.relation OR h.transactionid = w.transactionid "
+                "OR h.locktype = 'advisory' AND h.objid = w.objid) "
                 "WHERE NOT w.granted AND h.granted GROUP BY w.pid"
             ),
             "but not who blocks them",

@@ -276,7 +276,7 @@ EXERCISE = Exercise(
                     "WITH empty AS (SELECT id FROM ex3_users "
                     "WHERE public_id IS NULL FOR UPDATE)\n            UPDATE ex3",
                     "SELECT id FROM ex3_users WHERE public_id IS NULL LIMIT 1000",
-                    "SELECT id FROM empty LIMIT 1000",
+                    "SELECT id FROM empty ORDER BY id LIMIT 1000",
                 )
             ),
             "picked FOR UPDATE",
@@ -294,11 +294,17 @@ EXERCISE = Exercise(
                     "                         OFFSET 500 LIMIT 500",
                 )
             ),
-            "Where does your loop end?",
+            "the largest 12,750",
         ),
         (
-            answer(changed(RANGES, "range(1,", "range(20_001,")),
-            "It passes some of them by",
+            # From the largest id that is filled on: the application has filled one far behind.
+            changed(
+                SOLUTION,
+                "-(2**63)  # below every bigint",
+                'connection.execute("SELECT max(id) FROM ex3_users '
+                'WHERE public_id IS NOT NULL").fetchone()[0] or -99',
+            ),
+            "the largest 29,997",
         ),
         (
             changed(SOLUTION, "        connection.commit()\n", "        raise SystemExit\n"),

@@ -130,7 +130,7 @@ EXERCISE = Exercise(
                 RIGHT + " AND EXISTS (SELECT FROM pg_class WHERE oid = indrelid "
                 "AND relnamespace = current_schema()::regnamespace)"
             ),
-            "_archive.ex1_old",
+            "_archive.ex1_old.",
         ),
         (
             answer(

@@ -209,7 +209,8 @@ EXERCISE = Exercise(
                 SOLUTION,
                 "    left = 1\n",
                 '    connection.execute("""SELECT pg_terminate_backend(pid)\n'
-                '        WHERE pid <> pg_backend_pid() AND datname = current_database()""")\n'
+                "        FROM pg_stat_activity WHERE pid <> pg_backend_pid()\n"
+                '        AND datname = current_database()""")\n'
                 "    left = 1\n",
             ),
             "of somebody who was at work",
