@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from drill import Proxy, in_zones
 from labs import passes_its_own_tests, run_in, until
 from sqlalchemy import Engine, event
-from sqlalchemy.exc import DBAPIError, OperationalError
 
 from helpers import lab, outline
 from helpers.base.paths import NOTEBOOKS
@@ -72,6 +72,8 @@ def complete(pg: Any) -> None:
     assert ask(pg, valid) == [(True,)]
 
 
+@pytest.mark.long
+@pytest.mark.timeout(1200)
 def test_the_migrations_pass_their_own_tests(pg: Any) -> None:
     passes_its_own_tests(FINAL, "test_migrations.py", DATABASE_URL=pg.url)
 
@@ -114,13 +116,13 @@ def test_a_line_that_is_cut(pg: Any, revision: str, way: str) -> None:
     """It raises; the next run does the rest, whether the server has got the statement or not."""
     with Proxy(pg.url) as proxy:
         proxy.cut(**{way: WORDS[revision]})  # type: ignore[arg-type]
-        with pytest.raises(OperationalError):
+        with pytest.raises(CommandError, match="was lost"):
             command.upgrade(config(proxy), "head")
         assert proxy.cuts == 1
-    assert ask(pg, "SELECT max(version_num) FROM alembic_version") in (
-        [(before(revision),)],
-        [(None,)],
-    )
+    if ask(pg, "SELECT to_regclass('alembic_version')") == [(None,)]:
+        assert revision == "001"
+    else:
+        assert ask(pg, "SELECT max(version_num) FROM alembic_version") == [(before(revision),)]
     command.upgrade(config(pg), "head")
     complete(pg)
 
@@ -143,7 +145,7 @@ def test_a_lost_commit(pg: Any, number: int) -> None:
 
         event.listen(Engine, "commit", cut_at_the_commit)
         try:
-            with contextlib.suppress(DBAPIError):
+            with contextlib.suppress(CommandError):
                 command.upgrade(config(proxy), "head")
         finally:
             event.remove(Engine, "commit", cut_at_the_commit)
@@ -183,7 +185,7 @@ def test_a_server_that_is_killed_under_each_revision() -> None:
 
             event.listen(Engine, "before_cursor_execute", kill)
             try:
-                with pytest.raises(DBAPIError):
+                with pytest.raises(CommandError, match="was lost"):
                     command.upgrade(config(proxy), "head")
             finally:
                 event.remove(Engine, "before_cursor_execute", kill)

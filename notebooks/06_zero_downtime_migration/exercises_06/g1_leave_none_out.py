@@ -204,17 +204,6 @@ EXERCISE = Exercise(
             ),
             "ended the session of the one who holds",
         ),
-        (
-            changed(
-                SOLUTION,
-                "    left = 1\n",
-                '    connection.execute("""SELECT pg_terminate_backend(pid)\n'
-                "        FROM pg_stat_activity WHERE pid <> pg_backend_pid()\n"
-                '        AND datname = current_database()""")\n'
-                "    left = 1\n",
-            ),
-            "of somebody who was at work",
-        ),
         (changed(SOLUTION, "        time.sleep(0.1)", "        raise SystemExit"), "SystemExit"),
     ],
     equal={

@@ -105,9 +105,10 @@ def check(pg: Place, query: str) -> None:
     autovacuum in this.
     """
     with look(pg) as connection:
-        connection.execute("DROP TABLE IF EXISTS ex1_users, ex1_other, ex1_one")
+        connection.execute("DROP TABLE IF EXISTS ex1_users, ex1_other, ex1_one, ex1_first")
+        connection.execute("CREATE TABLE ex1_other (id int) WITH (autovacuum_enabled = off)")
         connection.execute(
-            "CREATE TABLE ex1_other (id int PRIMARY KEY) WITH (autovacuum_enabled = off)"
+            "CREATE TABLE ex1_first (id int PRIMARY KEY) WITH (autovacuum_enabled = off)"
         )
         connection.execute(
             "CREATE TABLE ex1_one WITH (autovacuum_enabled = off) AS SELECT 1 AS id, 'One' AS name"
@@ -142,8 +143,8 @@ def check(pg: Place, query: str) -> None:
         s.reader.run("FETCH 1 FROM one")
         # Who moves an index holds it, and a VACUUM waits before it has counted any page.
         s.owner.run("BEGIN")
-        s.owner.run("ALTER INDEX ex1_other_pkey SET TABLESPACE pg_default")
-        s.first.start("VACUUM ex1_other")
+        s.owner.run("ALTER INDEX ex1_first_pkey SET TABLESPACE pg_default")
+        s.first.start("VACUUM ex1_first")
         s.first.wait_blocked()
         s.one.start("VACUUM (FREEZE) ex1_one")
         s.vacuum.start("/* at night */ VACUUM (FREEZE) ex1_users")

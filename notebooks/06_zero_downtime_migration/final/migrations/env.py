@@ -4,8 +4,8 @@ What happens when
 - somebody holds a lock: the statement gives up after lock_timeout, the queue behind it goes, and
   the revision is tried again until nothing has moved on for `patience` seconds;
 - two of these run at once: the second waits until the first has ended, and then does the rest;
-- it is killed, or its connection breaks: nothing has to be repaired. Start it again. While the
-  server still works at the last statement, the new start waits for that;
+- it is killed, or its connection breaks (a CommandError says so): nothing has to be repaired.
+  Start it again. While the server still works at the last statement, the new start waits for it;
 - the server hangs: it waits, too. To kill it is safe at any moment;
 - a revision refuses the data: its error ends the command, and the application goes on.
 
@@ -37,6 +37,7 @@ LINE = {
     "keepalives_interval": 10,
     "keepalives_count": 3,
 }
+LOST = "The connection to the server was lost. Nothing has to be repaired: start again."
 log = logging.getLogger("alembic.migrate")
 option = context.config.get_main_option
 PATIENCE = float(option("patience", "600"))
@@ -94,6 +95,18 @@ def migrate(done: list[str]) -> None:
         done.append(str(step))
         limit(connection)
 
+    try:
+        run(after_revision)
+    except sa.exc.PendingRollbackError as error:  # Alembic's, about the connection that is gone
+        raise CommandError(LOST) from error
+    except sa.exc.DBAPIError as error:
+        if error.connection_invalidated:
+            raise CommandError(LOST) from error
+        raise
+
+
+def run(after_revision: Callable[..., None]) -> None:
+    """Run the revisions that the database does not have, on a connection of its own."""
     # NullPool: a new connection for every attempt, closed at its end.
     engine = sa.create_engine(address(), poolclass=sa.NullPool, connect_args=LINE)
     with engine.connect() as connection:
