@@ -90,13 +90,8 @@ def migrate(done: list[str]) -> None:
     Args:
         done: gets an entry for each revision that has been run.
     """
-
-    def after_revision(step: object, **_: object) -> None:
-        done.append(str(step))
-        limit(connection)
-
     try:
-        run(after_revision)
+        run(done)
     except sa.exc.PendingRollbackError as error:  # Alembic's, about the connection that is gone
         raise CommandError(LOST) from error
     except sa.exc.DBAPIError as error:
@@ -105,8 +100,13 @@ def migrate(done: list[str]) -> None:
         raise
 
 
-def run(after_revision: Callable[..., None]) -> None:
+def run(done: list[str]) -> None:
     """Run the revisions that the database does not have, on a connection of its own."""
+
+    def after_revision(step: object, **_: object) -> None:
+        done.append(str(step))
+        limit(connection)
+
     # NullPool: a new connection for every attempt, closed at its end.
     engine = sa.create_engine(address(), poolclass=sa.NullPool, connect_args=LINE)
     with engine.connect() as connection:
