@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from exercises_06.common import committed
 from helpers.exercises import Exercise, Incorrect, NotAttempted, Place
 from helpers.exercises.cells import changed, starter, statements
 from helpers.exercises.looking import end_uncommitted, look
@@ -59,6 +60,11 @@ TRIALS = (
         "+1 555 5",
     ),
     (
+        "The new version empties a number",
+        "UPDATE ex1_users SET mobile = '' WHERE id = 2",
+        "",
+    ),
+    (
         "The old version changes a number that has a mobile",
         "UPDATE ex1_users SET phone = '+1 555 6' WHERE id = 2",
         "+1 555 6",
@@ -70,12 +76,29 @@ UNCHANGED = (  # it may fill mobile, and need not
     "555 3",
 )
 
+OWN_FUNCTIONS = """
+    SELECT DISTINCT tgfoid::regprocedure::text FROM pg_trigger AS own
+    JOIN pg_proc ON pg_proc.oid = tgfoid
+    WHERE tgrelid = to_regclass('ex1_users') AND pronamespace = current_schema()::regnamespace
+      AND NOT EXISTS (SELECT FROM pg_trigger AS other
+                      WHERE other.tgfoid = own.tgfoid AND other.tgrelid <> own.tgrelid)
+"""
+SEVERAL = (
+    "The new version changes all numbers in one statement",
+    "UPDATE ex1_users SET mobile = '+1 555 7' || id",
+    "The old version changes all numbers in one statement",
+    "UPDATE ex1_users SET phone = '+1 555 8' || id",
+)
+
 
 def prepare(pg: Place) -> None:
     """Make the table without a trigger."""
     end_uncommitted(pg)
     with look(pg) as connection:
+        functions = connection.execute(OWN_FUNCTIONS).fetchall()
         connection.execute("DROP TABLE IF EXISTS ex1_users")
+        for (function,) in functions:  # CREATE FUNCTION without OR REPLACE is to work again
+            connection.execute(f"DROP FUNCTION {function}".encode())
         connection.execute("""
             CREATE TABLE ex1_users (
                 id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, phone text NOT NULL, mobile text
@@ -86,7 +109,7 @@ def prepare(pg: Place) -> None:
 
 def check(pg: Place) -> None:
     """Write as both versions do, look at both columns, and take everything back."""
-    with look(pg) as connection:
+    with committed(pg), look(pg) as connection:
         triggers = connection.execute(
             "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'ex1_users'::regclass "
             "AND NOT tgisinternal"
@@ -94,6 +117,7 @@ def check(pg: Place) -> None:
         if triggers == (0,):
             raise NotAttempted("ex1_users has no trigger yet.")
         with connection.transaction(force_rollback=True):
+            connection.execute("SET CONSTRAINTS ALL IMMEDIATE")  # a trigger may be deferred
             for trial in (*TRIALS, UNCHANGED):
                 what, sql, wanted = trial
                 with running(f"{what}: that"):
@@ -112,6 +136,17 @@ def check(pg: Place) -> None:
                         if found
                         else f"{what}, and the row is not written. Does the trigger return NEW?"
                     )
+            for what, sql in zip(SEVERAL[::2], SEVERAL[1::2], strict=True):
+                with running(f"{what}: that"):
+                    connection.execute(sql.encode())
+                wanted = sql.split("'")[1]
+                differ = connection.execute(
+                    "SELECT phone, mobile FROM ex1_users "
+                    "WHERE phone IS DISTINCT FROM %(new)s || id OR mobile IS DISTINCT FROM phone",
+                    {"new": wanted},
+                ).fetchone()
+                if differ:
+                    raise Incorrect(f"{what}; then phone and mobile of a user are {differ}.")
 
 
 EXERCISE = Exercise(
@@ -160,6 +195,32 @@ EXERCISE = Exercise(
             ),
             "number unchanged: that raised",
         ),
+        (answer(BODY).replace("(autocommit=True)", "()"), "are not committed"),
+        (
+            answer(
+                BODY.replace(
+                    "NEW.phone := NEW.mobile;\n    ELSE",
+                    "NEW.phone := nullif(NEW.mobile, '');\n    ELSE",
+                )
+            ),
+            "empties a number: that raised",
+        ),
     ],
+    right=[
+        answer(BODY).replace("OR REPLACE ", ""),
+        answer(
+            "\n    IF TG_OP = 'UPDATE' THEN"
+            "\n        IF NEW.phone IS DISTINCT FROM OLD.phone THEN NEW.mobile := NEW.phone;"
+            "\n        ELSE NEW.phone := coalesce(NEW.mobile, NEW.phone); END IF;"
+            "\n    ELSE"
+            "\n        NEW.phone := coalesce(NEW.phone, NEW.mobile);"
+            "\n        NEW.mobile := NEW.phone;"
+            "\n    END IF;\n"
+        ),
+    ],
+    equal={
+        "15ca8cb8": "ex1.start() removes the function of an earlier try",
+        "7b4714ba": "in an INSERT the old row is empty, and the other branches do the same",
+    },
     praise="Each version sees its own column, and both see the same number.",
 )

@@ -38,12 +38,19 @@ def answer(*who: str) -> str:
     return cell
 
 
-def check(pg: Place, who: dict[str, Any]) -> None:
+def check(pg: Place, who: Any) -> None:
     """Run each operation in a transaction, and ask for the locks of a reader and a writer."""
+    if not isinstance(who, dict):
+        raise Incorrect(f"`who` is of the type {type(who).__name__}. It is a dictionary: keep it.")
+    if missing := OPERATIONS.keys() - who.keys():
+        raise Incorrect(f"`who` has no answer for {sorted(missing)[0]!r}. Keep all four keys.")
     if any(value is ... for value in who.values()):
         raise NotAttempted("Write your answers in place of the `...`, all four.")
-    if strange := set(who.values()) - {"nobody", "readers", "everybody"}:
-        raise Incorrect(f'{strange.pop()!r} is none of "nobody", "readers", "everybody".')
+    for name in OPERATIONS:
+        if not isinstance(who[name], str):
+            raise Incorrect(f"For {name!r} you give a {type(who[name]).__name__}, not one word.")
+        if who[name] not in ("nobody", "readers", "everybody"):
+            raise Incorrect(f'{who[name]!r} is none of "nobody", "readers", "everybody".')
     with look(pg) as other, pg.connect() as connection:
         other.execute("DROP TABLE IF EXISTS ex1_users, ex1_cities")
         other.execute("CREATE TABLE ex1_cities (id int PRIMARY KEY)")
@@ -55,10 +62,10 @@ def check(pg: Place, who: dict[str, Any]) -> None:
             free = [_free(other, mode) for mode in ("ACCESS SHARE", "ROW EXCLUSIVE")]
             connection.rollback()
             true = "everybody" if all(free) else "readers" if free[0] else "nobody"
-            if who.get(name) != true:
+            if who[name] != true:
                 got = ["was refused" if not one else "was granted" for one in free]
                 raise Incorrect(
-                    f"For {name!r} you say {who.get(name)!r}. The check ran it, and meanwhile the "
+                    f"For {name!r} you say {who[name]!r}. The check ran it, and meanwhile the "
                     f"lock of a SELECT {got[0]} and the lock of an UPDATE {got[1]}."
                 )
 
@@ -88,6 +95,18 @@ EXERCISE = Exercise(
         (answer("everybody", "nobody", "nobody", "nobody"), "For 'trigger' you say"),
         (answer("everybody", "readers", "nobody", "nobody"), "For 'foreign key' you say"),
         (answer("everybody", "readers", "all", "readers"), "none of"),
+        (
+            STARTER.replace("...,", '["readers", "writers"],', 1).replace(": ...,", ': "nobody",'),
+            "you give a list",
+        ),
+        (
+            '\nwho = ["everybody", "readers", "nobody", "readers"]\n\nex1.check()\n',
+            "of the type list",
+        ),
+        (
+            answer("everybody", "readers", "nobody", "readers").replace('"trigger"', '"triggers"'),
+            "has no answer for",
+        ),
     ],
     praise="Asked, not quoted. In doubt, examine() answers for any statement.",
 )

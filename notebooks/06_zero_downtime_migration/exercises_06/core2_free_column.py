@@ -6,6 +6,7 @@ from typing import Any
 
 import psycopg
 
+from exercises_06.common import committed
 from helpers.exercises import Exercise, Incorrect, NotAttempted, Place
 from helpers.exercises.looking import end_uncommitted, look
 from helpers.exercises.running import running
@@ -51,7 +52,7 @@ def prepare(pg: Place) -> None:
 
 def check(pg: Place) -> None:
     """Look at the column, at old rows, at a new one, and whether anything was written."""
-    with look(pg) as connection:
+    with committed(pg), look(pg) as connection:
         column = connection.execute("""
             SELECT format_type(atttypid, NULL), attnotnull FROM pg_attribute
             WHERE attrelid = 'ex2_users'::regclass AND attname = 'terms_accepted'
@@ -76,6 +77,9 @@ def check(pg: Place) -> None:
             raise Incorrect(f"{wrong} of the 1,000 old rows do not have 2025-11-12 00:00+00.")
         if not column[1]:
             raise Incorrect("terms_accepted can be NULL.")
+        (rows,) = connection.execute("SELECT count(*) FROM ex2_users").fetchone() or (0,)
+        if rows != 1_000:
+            raise Incorrect(f"ex2_users had 1,000 rows, and now it has {rows:,}.")
         fresh = [_is_fresh(connection, zone) for zone in ("UTC", "Asia/Tokyo")]
     if not any(fresh):
         raise Incorrect("A user who joins now does not get the present time.")
@@ -137,6 +141,26 @@ EXERCISE = Exercise(
                 NEW.replace("now()", "(now() AT TIME ZONE 'UTC')"),
             ),
             "another time zone",
+        ),
+        (
+            answer(
+                f"ALTER TABLE ex2_users ADD COLUMN {COLUMN} NOT NULL DEFAULT {PAST}", NEW
+            ).replace("(autocommit=True)", "()"),
+            "are not committed",
+        ),
+        (
+            answer(
+                f"ALTER TABLE ex2_users ADD COLUMN {COLUMN} NOT NULL DEFAULT {PAST}",
+                NEW,
+                "DELETE FROM ex2_users WHERE id = 1000",
+            ),
+            "had 1,000 rows",
+        ),
+    ],
+    right=[
+        answer(
+            f"ALTER TABLE ex2_users ADD COLUMN {COLUMN} NOT NULL DEFAULT {PAST}",
+            NEW.replace("now()", "clock_timestamp()"),
         ),
     ],
     praise="Two short locks, and no row was touched.",

@@ -53,17 +53,25 @@ def check(pg: Place, query: str) -> None:
             with contextlib.suppress(psycopg.errors.LockNotAvailable):
                 connection.execute("CREATE INDEX CONCURRENTLY ex1_late ON ex1_users (email)")
             connection.execute("SET lock_timeout = 0")
-        with running("Your query"):
-            rows = connection.execute(query.encode()).fetchall()
-        found = set(rows)
         true = set(connection.execute(RIGHT.encode()).fetchall())
-        connection.execute("DROP TABLE ex1_users, ex1_orders")
+        try:
+            with running("Your query"):
+                rows = connection.execute(query.encode()).fetchall()
+        finally:
+            connection.execute("DROP TABLE ex1_users, ex1_orders")
+    if any(len(row) != 2 or not all(isinstance(text, str) for text in row) for row in rows):
+        raise Incorrect("Each row has two texts: table and index, each as ::regclass::text.")
+    found = set(rows)
     if {row[::-1] for row in found} == true:
         raise Incorrect("The table comes first, then the index.")
-    if any(len(row) != 2 or not all(isinstance(text, str) for text in row) for row in found):
-        raise Incorrect("Each row has two texts: table and index, each as ::regclass::text.")
     if missing := true - found:
-        raise Incorrect(f"Your query misses {' on '.join(sorted(missing)[0][::-1])}.")
+        table, index = sorted(missing)[0]
+        if (bare := index.rpartition(".")[2]) != index and bare in {row[1] for row in found}:
+            raise Incorrect(
+                f"Your query shows {bare} without its schema, so nobody finds it. Written as "
+                f"::regclass::text it is {index}."
+            )
+        raise Incorrect(f"Your query misses {index} on {table}.")
     if extra := found - true:
         raise Incorrect(f"{sorted(extra)[0][1]} is a good index.")
     if len(rows) > len(found):
@@ -122,7 +130,7 @@ EXERCISE = Exercise(
                 RIGHT + " AND EXISTS (SELECT FROM pg_class WHERE oid = indrelid "
                 "AND relnamespace = current_schema()::regnamespace)"
             ),
-            "_archive.ex1_old",
+            "_archive.ex1_old.",
         ),
         (
             answer(
@@ -141,6 +149,18 @@ EXERCISE = Exercise(
             answer("SELECT indrelid, indexrelid FROM pg_index WHERE NOT indisvalid"),
             "two texts",
         ),
+        (
+            answer(
+                "SELECT t.relname::text, i.relname::text FROM pg_index "
+                "JOIN pg_class AS t ON t.oid = indrelid JOIN pg_class AS i ON i.oid = indexrelid "
+                "WHERE NOT indisvalid"
+            ),
+            "without its schema",
+        ),
     ],
+    equal={
+        "43ea9f8f": "psycopg reads a regclass as the same text",
+        "c9a43ce0": "psycopg reads a regclass as the same text",
+    },
     praise="Put it on the dashboard: it should always be empty.",
 )

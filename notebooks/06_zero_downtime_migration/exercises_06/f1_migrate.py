@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 
+from exercises_06.common import sessions_left_alone
 from helpers.exercises import Exercise, Incorrect, NotAttempted, Place
 from helpers.exercises.cells import changed, of_the_lesson
 from helpers.exercises.looking import end_uncommitted, look
@@ -67,15 +68,22 @@ def trigger(body: str, events: str) -> tuple[str, str]:
     )
 
 
-DOUBLES = ("Alice@Example.com", "BOB@example.com", "Carol@example.com")
+FIRST = ("alice@example.com", "Bob@Example.com", "CAROL@example.com")
+DOUBLES = ("Alice@Example.com", "bob@example.com", "Carol@example.com")
 EXPECTED = """
     SELECT count(*) FILTER (WHERE id <= 3003) AS kept,
            count(*) FILTER (WHERE id <= 3000 AND email <> coalesce(
-               (ARRAY['alice@example.com', 'bob@example.com', 'carol@example.com'])[id],
+               (%s::text[])[id],
                'user' || id || '@example.com')) AS touched,
            count(*) FILTER (WHERE id BETWEEN 3001 AND 3003 AND email = id || '+' || (%s::text[])[id - 3000])
     FROM ex1_users
 """  # noqa: E501
+FILE = "SELECT pg_relation_filenode('ex1_users')"
+IN_ONE_GO = """
+    SELECT indexrelid::regclass::text FROM pg_index AS i JOIN pg_class AS c ON c.oid = indexrelid
+    WHERE indrelid = 'ex1_users'::regclass AND i.xmin = c.xmin
+      AND indexrelid::regclass::text NOT IN ('ex1_users_pkey', 'ex1_users_email_key')
+"""
 
 
 def prepare(pg: Place) -> None:
@@ -90,13 +98,14 @@ def prepare(pg: Place) -> None:
                 logins int NOT NULL DEFAULT 0, created_at timestamptz NOT NULL DEFAULT now()
             )
         """)
-        connection.execute("""
+        connection.execute(
+            """
             INSERT INTO ex1_users (email, name)
-            SELECT coalesce(
-                (ARRAY['alice@example.com', 'bob@example.com', 'carol@example.com'])[n],
-                'user' || n || '@example.com'), 'User ' || n
+            SELECT coalesce((%s::text[])[n], 'user' || n || '@example.com'), 'User ' || n
             FROM generate_series(1, 3000) AS n
-        """)
+        """,
+            [list(FIRST)],
+        )
         connection.execute(
             "INSERT INTO ex1_users (email, name) SELECT unnest(%s::text[]), 'Double'",
             [list(DOUBLES)],
@@ -120,8 +129,10 @@ def _end_import(pg: Place, importing: Any, migrated: threading.Event) -> None:
 def check(pg: Place, migrate: Callable[..., object]) -> None:
     """Migrate under traffic and beside an open import; look at what both sides got."""
     prepare(pg)
+    with look(pg) as connection:
+        file = connection.execute(FILE).fetchone()
     traffic = of_the_lesson("06", "traffic")
-    with pg.connect() as importing:
+    with sessions_left_alone(pg), pg.connect() as importing:
         importing.execute(
             "INSERT INTO ex1_users (email, name) VALUES ('import@example.com', 'Import')"
         )
@@ -157,7 +168,7 @@ def check(pg: Place, migrate: Callable[..., object]) -> None:
         if app.lost:
             raise Incorrect(f"{app.lost} writes of the application are not in the table.")
         kept, touched, renamed = (
-            connection.execute(EXPECTED, [list(DOUBLES)]).fetchone() or (0,) * 3
+            connection.execute(EXPECTED, [list(FIRST), list(DOUBLES)]).fetchone() or (0,) * 3
         )
         if kept != 3003:
             raise Incorrect(f"{3003 - kept} users were deleted, with all that they own.")
@@ -173,6 +184,7 @@ def check(pg: Place, migrate: Callable[..., object]) -> None:
                 f"{renamed} of the 3 doubles have their id in front of the address as it was."
             )
         _judge_addresses(pg, connection, refused)
+        _judge_building(connection, file)
 
 
 def _judge_addresses(pg: Place, connection: psycopg.Connection[Any], refused: bool) -> None:
@@ -207,6 +219,21 @@ def _judge_addresses(pg: Place, connection: psycopg.Connection[Any], refused: bo
                 )
         finally:
             first.rollback()
+
+
+def _judge_building(connection: psycopg.Connection[Any], file: Any) -> None:
+    """On this small table a long lock is short, so the check asks how the work was done.
+
+    CREATE INDEX enters an index into both catalogues in one transaction. CONCURRENTLY comes back
+    to pg_index in later ones.
+    """
+    if connection.execute(FILE).fetchone() != file:
+        raise Incorrect("The table was written anew. On a big one nobody can use it for that time.")
+    if found := connection.execute(IN_ONE_GO).fetchone():
+        raise Incorrect(
+            f"The index {found[0]} was built in one go. On a big table no writer can work for "
+            "that time. CONCURRENTLY lets them go on."
+        )
 
 
 def _refused(connection: psycopg.Connection[Any], email: str) -> bool:
@@ -286,7 +313,16 @@ EXERCISE = Exercise(
             ),
             "ended the import's session",
         ),
+        (
+            answer("CREATE UNIQUE INDEX ex1_users_email ON ex1_users (lower(email))"),
+            "built in one go",
+        ),
     ],
+    equal={
+        "915bbca3": "the connection is closed when the function has ended",
+        "4bf1e379": "the table is new, so there is nothing to drop",
+        "e73c46e3": "the table is new, so there is nothing to drop",
+    },
     praise="Zero failed requests, no lost write, and the final schema. That is a migration "
     "without downtime.",
 )

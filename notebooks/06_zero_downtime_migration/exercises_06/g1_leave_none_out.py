@@ -7,7 +7,13 @@ from collections.abc import Callable
 from textwrap import indent
 from typing import Any
 
-from exercises_06.common import Attempt, filled_in_small_commits, note_updates
+from exercises_06.common import (
+    Attempt,
+    filled_in_small_commits,
+    let_go,
+    note_updates,
+    sessions_left_alone,
+)
 from helpers.exercises import Exercise, Incorrect, NotAttempted, Place
 from helpers.exercises.cells import changed
 from helpers.exercises.looking import end_uncommitted, look
@@ -44,6 +50,7 @@ SAVEPOINTS = "        with connection.transaction():\n" + indent(PASS, "    ").r
 )
 HELD = (700, 3100)
 PATIENCE = 2.5, 15  # seconds without progress, when it waits for the holder, and in any case
+CHOSEN = 2000  # who takes another plan while the two are held
 HOLD = 2.0  # seconds for which the two rows are held after the others are filled
 BEHIND = "SELECT %s = ANY (pg_blocking_pids(%s))"
 FREE = "SELECT count(*) FROM ex1_users WHERE plan IS NULL AND id <> ALL (%s)"
@@ -67,15 +74,17 @@ def prepare(pg: Place) -> None:
 def check(pg: Place, backfill: Callable[..., object]) -> None:
     """Hold two rows until the others are filled; then everything must get filled."""
     prepare(pg)
-    with look(pg) as observer, pg.connect() as holder:
-        holder.execute("SELECT FROM ex1_users WHERE id = ANY (%s) FOR UPDATE", [list(HELD)])
+    with sessions_left_alone(pg), look(pg) as observer, pg.connect() as holder:
+        holder.execute("SELECT FROM ex1_users WHERE id = %s FOR UPDATE", HELD[:1])
+        holder.execute("UPDATE ex1_users SET name = 'New' WHERE id = %s", HELD[1:])
         with Attempt(pg, backfill) as attempt:
             try:
                 free = _fill_the_others(observer, attempt, holder.info.backend_pid)
                 at_first = len(attempt.runs)
+                observer.execute("UPDATE ex1_users SET plan = 'pro' WHERE id = %s", [CHOSEN])
                 attempt.thread.join(HOLD)  # a few passes later
             finally:
-                holder.rollback()
+                let_go(holder)
             attempt.thread.join(10)
         if attempt.raised and attempt.ended:
             raise attempt.raised[0]
@@ -106,8 +115,10 @@ def _fill_the_others(observer: Any, attempt: Attempt, holder: int) -> int:
 
 def _judge_plans(observer: Any, free: int, ended: bool, came_back: bool) -> None:
     filled, others = observer.execute(
-        "SELECT count(*) FILTER (WHERE plan = 'free'), count(plan) FROM ex1_users"
+        "SELECT count(*) FILTER (WHERE plan = 'free'), count(plan) FROM ex1_users WHERE id <> %s",
+        [CHOSEN],
     ).fetchone()
+    (kept,) = observer.execute("SELECT plan FROM ex1_users WHERE id = %s", [CHOSEN]).fetchone()
     left = observer.execute("SELECT id FROM ex1_users WHERE plan IS NULL LIMIT 2").fetchall()
     if not filled and not others:
         raise NotAttempted("No row was filled.")
@@ -127,6 +138,11 @@ def _judge_plans(observer: Any, free: int, ended: bool, came_back: bool) -> None
         )
     if filled != others:
         raise Incorrect(f"{others - filled:,} users have another plan than 'free'.")
+    if kept != "pro":
+        raise Incorrect(
+            f"User {CHOSEN:,} has taken another plan, 'pro', while the two rows were held, and "
+            f"now it is {kept!r}. Leave out the rows that are filled."
+        )
     filled_in_small_commits(observer, "ex1_users")
 
 
@@ -144,13 +160,14 @@ EXERCISE = Exercise(
         "NULL is not 0, pause and begin again.",
     ],
     wrong=[
-        (changed(SOLUTION, " SKIP LOCKED", ""), "stands behind a row that"),
         (changed(SOLUTION, "    while left:", "    for _ in range(1):"), "Come back"),
         (changed(SOLUTION, "    while left:", "    for _ in range(10):"), "Count the empty"),
         (
             changed(SOLUTION, "1, 5001, 1000", "1, 5001, 5000", "+ 999", "+ 4999"),
             "One commit held",
         ),
+        (changed(SOLUTION, " AND plan IS NULL\n", "\n"), "has taken another plan"),
+        (changed(SOLUTION, "FOR NO KEY UPDATE", "FOR KEY SHARE"), "stands behind a row that"),
         (
             # Savepoints: each looks like a transaction of its own.
             changed(SOLUTION, PASS, SAVEPOINTS),
@@ -166,6 +183,41 @@ EXERCISE = Exercise(
             ),
             "raised LockNotAvailable",
         ),
+        (
+            changed(
+                SOLUTION,
+                "UPDATE ex1_users SET plan = 'free' WHERE id IN (",
+                "UPDATE ex1_users SET plan = 'free' WHERE id BETWEEN %s AND %s AND id IN (",
+                "WHERE id BETWEEN %s AND %s AND plan IS NULL\n",
+                "WHERE plan IS NULL\n",
+            ),
+            "picked FOR UPDATE",
+        ),
+        (
+            changed(
+                SOLUTION,
+                "    left = 1\n",
+                '    connection.execute("""SELECT pg_terminate_backend(pid)\n'
+                "        FROM pg_stat_activity WHERE state = 'idle in transaction'\n"
+                '        AND datname = current_database()""")\n'
+                "    left = 1\n",
+            ),
+            "ended the session of the one who holds",
+        ),
+        (changed(SOLUTION, "        time.sleep(0.1)", "        raise SystemExit"), "SystemExit"),
     ],
+    equal={
+        "11a84847": "left is only there for the first pass",
+        "e7968966": "the ranges begin one lower, and overlap or end behind the last row",
+        "6e2e6c2d": "one more range, which is empty",
+        "a799c272": "the last range is the same",
+        "875703d7": "the ranges overlap by a row",
+        "2aef4ff1": "the ranges overlap by a row",
+        "5f5f6932": "a row of one column: its last is its first",
+        "6f9046dc": "a pause after the last pass only; nobody asks for one between",
+        "f933ae82": "nobody asks for a pause",
+        "98741d64": "the pause's length is free",
+        "00084892": "the pause's length is free",
+    },
     praise="The free rows did not wait for the held ones, and none was left out.",
 )
