@@ -234,7 +234,7 @@ EXERCISE = Exercise(
         changed(
             IN_PYTHON,
             "ex1.check()",
-            'pg, before = lab.postgres("01z"), pg\nex1.check()\npg = before',
+            'pg, before = lab.postgres("01b", "unseen"), pg\nex1.check()\npg = before',
         ),
     ],
     equal={

@@ -366,7 +366,7 @@ EXERCISE = Exercise(
         changed(
             SOLUTION,
             "ex3.check()",
-            'pg, before = lab.postgres("01z"), pg\nex3.check()\npg = before',
+            'pg, before = lab.postgres("01", "unseen"), pg\nex3.check()\npg = before',
         ),
         answer(
             "query = \"websearch_to_tsquery('english', %(text)s)\"",
