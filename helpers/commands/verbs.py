@@ -172,7 +172,7 @@ def test(arguments: list[str]) -> int:
     os.environ["LAB_ENGINE"] = engine = os.environ.get("LAB_ENGINE") or "embedded"
     others = [name for name in ("embedded", "docker") if name != engine]
     # The other tests are about servers of the lab's own.
-    external = ["notebooks", "tests/test_exercises.py"]
+    external = ["notebooks", "tests/test_exercises"]
     everything = external if engine == "external" else ["notebooks", "tests"]
     marks = " and ".join(f"not {name}" for name in others)
     return python("-m", "pytest", "-m", marks, *(paths_of(arguments) or everything))

@@ -29,7 +29,7 @@ How to write an exercise
 7. `make mutants LESSON=05b` changes the solution in one place after the other. What the check
    accepts is a hole, or as good as the solution: then `equal` has its id and the reason.
 8. `minutes` is how long a learner needs for it, 4 to 20. Put the starter into the notebook, and
-   run tests/test_exercises.py.
+   run tests/test_exercises.
 
     STARTER = """
     rows = ...  # how many rows has products?
