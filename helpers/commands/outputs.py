@@ -64,6 +64,9 @@ def execute(path: Path) -> Any:
     ran = [cell for cell in notebook.cells if cell.get("execution_count")]
     for number, cell in enumerate(ran, start=1):
         cell.execution_count = number
+        for output in cell.outputs:
+            if output.output_type == "execute_result":
+                output.execution_count = number
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, path.name)
         nbformat.write(notebook, copy)

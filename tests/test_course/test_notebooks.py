@@ -150,7 +150,9 @@ def test_the_minutes_are_reckoned(notebook: outline.Notebook) -> None:
     """What the title says is within a tenth of what reading, predicting and solving takes."""
     exercises = [outline.load(file).EXERCISE.minutes for file in notebook.exercises]
     reckoned = outline.reckoned_minutes(notebook, exercises)
-    assert abs(notebook.minutes - reckoned) <= reckoned / 10, reckoned
+    assert abs(notebook.minutes - reckoned) <= reckoned / 10, (
+        f"the first cell should say about {reckoned} minutes"
+    )
 
 
 @pytest.mark.parametrize("core", outline.cores(), ids=lambda core: core.number)
