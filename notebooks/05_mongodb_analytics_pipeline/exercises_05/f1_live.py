@@ -273,6 +273,7 @@ EXERCISE = Exercise(
     right=[ONLY_PURCHASES, A_PIPELINE],
     equal={
         "5d729650": "the collection has this one document",
+        "5c512561": "one document has this _id",
     },
     praise="Each change counts once, whenever the program ends.",
 )
