@@ -539,3 +539,31 @@ def test_exceptions_say_what_they_are() -> None:
     for problem in (Incorrect("a"), NotAttempted("b"), LabError("c")):
         with pytest.raises(type(problem), match=str(problem)), running("Your code"):
             raise problem
+
+
+@pytest.mark.parametrize("problem", [SystemExit(3), asyncio.CancelledError(), BaseException("own")])
+def test_what_the_learners_code_raises_is_the_learners(problem: BaseException) -> None:
+    """Also what is no Exception; but the learner's own stop button stays what it is."""
+
+    async def inside() -> None:
+        with running("Your code"):
+            raise problem
+
+    with pytest.raises(Incorrect, match=f"Your code raised {type(problem).__name__}"):
+        asyncio.run(inside())
+    with pytest.raises(KeyboardInterrupt), running("Your code"):
+        raise KeyboardInterrupt
+
+
+def test_a_check_that_is_cancelled_ends() -> None:
+    """A limit on time cancels the learner's code: that is not an error of the code."""
+
+    async def inside() -> None:
+        with running("Your code"):
+            await asyncio.sleep(30)
+
+    async def outside() -> None:
+        await asyncio.wait_for(inside(), 0.01)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(outside())
