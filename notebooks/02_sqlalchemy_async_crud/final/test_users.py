@@ -204,7 +204,7 @@ def test_of_twenty_at_once_one_gets_the_address() -> None:
         assert sum(isinstance(result, User) for result in results) == 1
         assert sum(isinstance(result, EmailTaken) for result in results) == 19
 
-    run(test)
+    run(test, pool_timeout=60)
 
 
 def test_a_refused_address_leaves_the_transaction_usable() -> None:
@@ -370,11 +370,11 @@ def test_repeat_loses_nothing() -> None:
             user = await session.get(User, 1)
             user.name += "!"
 
-        await asyncio.gather(*(repeat(sessions, one_more, tries=50) for _ in range(10)))
+        await asyncio.gather(*(repeat(sessions, one_more, 50, seconds=60) for _ in range(10)))
         async with sessions() as session:
             assert (await session.get(User, 1)).name == "User 0" + 10 * "!"
 
-    run(test)
+    run(test, pool_timeout=60)
 
 
 def error(code: str | None, lost: bool = False) -> DBAPIError:
@@ -607,7 +607,7 @@ def test_fifty_transfers_with_a_pool_of_three() -> None:
             assert min(cents) >= 0
             assert await transfer(session, 1, 99, 1) is False
 
-    run(test, pool_size=3)
+    run(test, pool_size=3, pool_timeout=60)  # on a slow machine too
 
 
 def test_a_transfer_sees_what_is_stored_not_what_the_session_has_read() -> None:
