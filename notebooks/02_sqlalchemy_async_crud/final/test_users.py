@@ -177,11 +177,8 @@ def test_a_user_in_the_session_gets_posts_and_new_values_too() -> None:
             async with sessions.begin() as other:
                 other.add(Post(title="t", content="c", author_id=1))
                 await update_user(other, 1, 2, name="Ada")
-            for again in (
-                await get_user_with_posts(session, 1),
-                *await list_users_with_posts(session),
-            ):
-                assert (again is held, again.name, len(again.posts)) == (True, "Ada", 1)
+            again = await get_user_with_posts(session, 1)
+            assert (again is held, again.name, len(again.posts)) == (True, "Ada", 1)
             async with sessions.begin() as other:
                 await update_user(other, 1, 3, name="Eva")
             assert (await list_users_with_posts(session))[0].name == "Eva"
@@ -220,7 +217,7 @@ def test_a_refused_address_leaves_the_transaction_usable() -> None:
             held = await session.get(User, 1)
             with pytest.raises(EmailTaken) as taken:
                 await update_user(session, 1, 1, email="BOB@example.com")
-            assert "bob" not in str(taken.value).lower()
+            assert str(taken.value) == "another user has this address"
             assert taken.value.__suppress_context__
             with pytest.raises(StaleForm, match="user 1 has another version than 7"):
                 await update_user(session, 1, 7, name="Ada")
@@ -294,7 +291,9 @@ def test_wrong_values_are_refused_before_anything_is_sent(
         nowhere = make_engine("postgresql+psycopg://u:p@127.0.0.1:1/none")  # nobody listens there
         async with make_sessions(nowhere)() as session:
             for value in values:
-                with pytest.raises(ValueError, match=f"{named}.* (must|needs|has)|needs {named}"):
+                with pytest.raises(
+                    ValueError, match=f"^({named} (must|has)|a transfer needs {named})"
+                ):
                     await call(session, value)
 
     asyncio.run(main())
