@@ -177,11 +177,8 @@ def test_a_user_in_the_session_gets_posts_and_new_values_too() -> None:
             async with sessions.begin() as other:
                 other.add(Post(title="t", content="c", author_id=1))
                 await update_user(other, 1, 2, name="Ada")
-            for again in (
-                await get_user_with_posts(session, 1),
-                *await list_users_with_posts(session),
-            ):
-                assert (again is held, again.name, len(again.posts)) == (True, "Ada", 1)
+            again = await get_user_with_posts(session, 1)
+            assert (again is held, again.name, len(again.posts)) == (True, "Ada", 1)
             async with sessions.begin() as other:
                 await update_user(other, 1, 3, name="Eva")
             assert (await list_users_with_posts(session))[0].name == "Eva"
@@ -204,7 +201,7 @@ def test_of_twenty_at_once_one_gets_the_address() -> None:
         assert sum(isinstance(result, User) for result in results) == 1
         assert sum(isinstance(result, EmailTaken) for result in results) == 19
 
-    run(test)
+    run(test, pool_timeout=60)
 
 
 def test_a_refused_address_leaves_the_transaction_usable() -> None:
@@ -220,7 +217,7 @@ def test_a_refused_address_leaves_the_transaction_usable() -> None:
             held = await session.get(User, 1)
             with pytest.raises(EmailTaken) as taken:
                 await update_user(session, 1, 1, email="BOB@example.com")
-            assert "bob" not in str(taken.value).lower()
+            assert str(taken.value) == "another user has this address"
             assert taken.value.__suppress_context__
             with pytest.raises(StaleForm, match="user 1 has another version than 7"):
                 await update_user(session, 1, 7, name="Ada")
@@ -294,7 +291,9 @@ def test_wrong_values_are_refused_before_anything_is_sent(
         nowhere = make_engine("postgresql+psycopg://u:p@127.0.0.1:1/none")  # nobody listens there
         async with make_sessions(nowhere)() as session:
             for value in values:
-                with pytest.raises(ValueError, match=f"{named}.* (must|needs|has)|needs {named}"):
+                with pytest.raises(
+                    ValueError, match=f"^({named} (must|has)|a transfer needs {named})"
+                ):
                     await call(session, value)
 
     asyncio.run(main())
@@ -370,11 +369,11 @@ def test_repeat_loses_nothing() -> None:
             user = await session.get(User, 1)
             user.name += "!"
 
-        await asyncio.gather(*(repeat(sessions, one_more, tries=50) for _ in range(10)))
+        await asyncio.gather(*(repeat(sessions, one_more, 50, seconds=60) for _ in range(10)))
         async with sessions() as session:
             assert (await session.get(User, 1)).name == "User 0" + 10 * "!"
 
-    run(test)
+    run(test, pool_timeout=60)
 
 
 def error(code: str | None, lost: bool = False) -> DBAPIError:
@@ -607,7 +606,7 @@ def test_fifty_transfers_with_a_pool_of_three() -> None:
             assert min(cents) >= 0
             assert await transfer(session, 1, 99, 1) is False
 
-    run(test, pool_size=3)
+    run(test, pool_size=3, pool_timeout=60)  # on a slow machine too
 
 
 def test_a_transfer_sees_what_is_stored_not_what_the_session_has_read() -> None:
