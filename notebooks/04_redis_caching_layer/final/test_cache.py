@@ -374,6 +374,8 @@ def test_an_old_flight_does_not_end_a_newer_one() -> None:
         await new.started()
         old.gate.set()
         assert await first == "old"
+        await asyncio.sleep(0)
+        assert list(cache.flights) == [key]
         third = asyncio.ensure_future(cache.fetch(key, new, 60))
         await asyncio.sleep(0.05)
         new.gate.set()
