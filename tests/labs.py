@@ -295,11 +295,11 @@ def run_in(folder: Path, *arguments: str, **settings: str) -> subprocess.Complet
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
 
 
-def passes_its_own_tests(folder: Path, **settings: str) -> None:
+def passes_its_own_tests(folder: Path, file: str = "final_tests.py", **settings: str) -> None:
     """Run the tests that a lesson's final version brings; none may fail or be skipped."""
     # Without the course's settings: at work there are none.
     options = ["-q", "-c", os.devnull, "--rootdir", ".", "-p", "no:cacheprovider", "-p", "no:nbval"]
-    run = run_in(folder, "-m", "pytest", *options, "final_tests.py", **settings)
+    run = run_in(folder, "-m", "pytest", *options, file, **settings)
     assert run.returncode == 0, run.stdout + run.stderr
     assert " passed" in run.stdout
     assert "skipped" not in run.stdout
