@@ -448,8 +448,6 @@ class Cache:
         _seconds("window", window)
         if limit == 0:
             return float(window)
-        if time.monotonic() < self.open_until:
-            return 0.0
         names, request = [f"{self.prefix}:limit:{name}"], secrets.token_hex(8)
         try:
             asking = self._run(self._allow, names, limit, int(window * 1000), request)
