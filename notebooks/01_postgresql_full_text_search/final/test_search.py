@@ -4,7 +4,6 @@ DATABASE_URL=postgresql://... python -m pytest test_search.py
 """
 
 import os
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,6 +107,8 @@ def test_pages_lose_nothing_and_repeat_nothing(db: Any) -> None:
     assert [hit.rank for hit in hits] == sorted((hit.rank for hit in hits), reverse=True)
     assert search(db, "pawn", 2, 7) == search(db, "pawn", 1, 14)[7:]
     assert search(db, "pawn") == pages[0]
+    plain = db.execute("SELECT id FROM search_products('pawn')").fetchall()
+    assert plain == [(hit.id,) for hit in pages[0]]
     assert len(search(db, "pawn", 1, 100)) == 25
     assert search(db, "pawn", 1_000) == []
 
@@ -215,6 +216,7 @@ def test_a_search_that_waits_ends_and_the_connection_lives(
     db: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "SECONDS", 0.3)
+    monkeypatch.setattr(module, "GRACE", 60.0)  # a slow machine must not break the connection
     with connect() as other, other.transaction(force_rollback=True):
         other.execute("LOCK TABLE products")
         began = time.monotonic()
@@ -222,7 +224,7 @@ def test_a_search_that_waits_ends_and_the_connection_lives(
             SearchFailed, match=r"^The search got no answer in time, or none at all\.$"
         ):
             search(db, "chess")
-        assert 0.2 < time.monotonic() - began < 3
+        assert 0.2 < time.monotonic() - began < 30
     assert len(search(db, "chess")) == 1
     assert db.execute("SHOW statement_timeout").fetchone() == ("0",)
 
@@ -235,21 +237,33 @@ def test_a_server_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch, db: An
         began = time.monotonic()
         with pytest.raises(SearchFailed):
             search(mine, "chess")
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 30
         assert mine.closed
 
 
-def test_the_limit_ends_with_the_block(db: Any) -> None:
-    before = threading.active_count()
-    with connect() as mine, at_most(mine, 0.2):
-        pass
-    with connect() as mine:
-        with at_most(mine, 0.2):
-            mine.execute("SELECT 1")
-        mine.execute("SELECT pg_sleep(0.4)")
-    assert threading.active_count() == before
-    with connect() as mine, at_most(mine, 60):
-        assert all(t.daemon for t in threading.enumerate() if isinstance(t, threading.Timer))
+def test_the_limit_ends_with_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+
+    class Timer:
+        daemon = False
+
+        def __init__(self, seconds: float, _: Any) -> None:
+            calls.append(seconds)
+
+        def start(self) -> None:
+            calls.append(self.daemon)
+
+        def cancel(self) -> None:
+            calls.append("cancel")
+
+    monkeypatch.setattr(module.threading, "Timer", Timer)
+    nobody: Any = None
+    with at_most(nobody, 7):
+        calls.append("block")
+    assert calls == [7, True, "block", "cancel"]
+    with pytest.raises(KeyError), at_most(nobody, 7):
+        raise KeyError
+    assert calls[-1] == "cancel"
 
 
 def test_a_closed_connection_is_told(db: Any) -> None:
