@@ -33,7 +33,7 @@ from helpers.kinds.postgresql import PostgresPlace
 
 FOLDER = NOTEBOOKS / "01_postgresql_full_text_search"
 FINAL = FOLDER / "final"
-LIMIT = 1.0  # seconds that search.py gives a search here
+LIMIT = 3.0  # seconds that search.py gives a search here
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def final() -> Iterator[ModuleType]:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
-    module.SECONDS, module.GRACE = LIMIT, 0.5  # type: ignore[attr-defined]
+    module.SECONDS, module.GRACE = LIMIT, 1.0  # type: ignore[attr-defined]
     yield module
     del sys.modules[spec.name]
 
@@ -179,7 +179,7 @@ def test_a_line_that_falls_silent(url: str, final: ModuleType) -> None:
         proxy.stall()
         outcome = once(lambda: final.search(line, "chess"), 30)
         assert outcome.errors == {"SearchFailed": 1}, str(outcome)
-        assert outcome.longest < 10
+        assert outcome.longest < 15
         proxy.restore()
     assert busy(url)() == []
 
@@ -210,7 +210,7 @@ def test_a_pause_longer_than_every_limit(own: PostgresPlace, final: ModuleType) 
         with paused(own.server):  # type: ignore[arg-type]
             outcome = once(lambda: final.search(line, "chess"), 30)
         assert outcome.errors == {"SearchFailed": 1}, str(outcome)
-        assert outcome.longest < 10
+        assert outcome.longest < 15
         assert line.closed
 
 

@@ -377,5 +377,6 @@ EXERCISE = Exercise(
             "rows = found[10 * page - 10:10 * page]",
         ),
     ],
+    equal={"2baa1abd": "any order of a unique column ends the order"},
     praise="That is a search box that you can put on a page.",
 )

@@ -4,7 +4,6 @@ DATABASE_URL=postgresql://... python -m pytest test_search.py
 """
 
 import os
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,6 +107,8 @@ def test_pages_lose_nothing_and_repeat_nothing(db: Any) -> None:
     assert [hit.rank for hit in hits] == sorted((hit.rank for hit in hits), reverse=True)
     assert search(db, "pawn", 2, 7) == search(db, "pawn", 1, 14)[7:]
     assert search(db, "pawn") == pages[0]
+    plain = db.execute("SELECT id FROM search_products('pawn')").fetchall()
+    assert plain == [(hit.id,) for hit in pages[0]]
     assert len(search(db, "pawn", 1, 100)) == 25
     assert search(db, "pawn", 1_000) == []
 
@@ -135,6 +136,17 @@ def test_a_page_has_100_products_at_most(db: Any) -> None:
             100,
         )
         assert len(search(db, "rook", 2, 100)) == 20
+
+
+def test_products_of_equal_rank_have_an_order_and_the_last_page_is_the_last(db: Any) -> None:
+    with db.transaction(force_rollback=True):
+        db.execute("INSERT INTO products (name) SELECT 'knight' FROM generate_series(1, 1001)")
+        ids = [hit.id for page in range(1, 12) for hit in search(db, "knight", page, 100)]
+        assert len(ids) == 1_001
+        assert ids == sorted(set(ids))
+        assert len(search(db, "knight", 1_000, 1)) == 1
+        beyond = "SELECT count(*) FROM search_products('knight', 1001, 1)"
+        assert db.execute(beyond).fetchone() == (0,)
 
 
 def test_marks_become_tags_and_nothing_else_does(db: Any) -> None:
@@ -166,10 +178,12 @@ def test_a_supplier_cannot_write_marks(db: Any) -> None:
 
 def test_a_long_description_can_be_saved(db: Any) -> None:
     with db.transaction(force_rollback=True):
-        manual = " ".join(f"word{number}" for number in range(120_000))
+        manual = " ".join(f"word{number}" for number in range(120_000)) + " manual"
         db.execute("INSERT INTO products (name, description) VALUES ('Manual', %s)", [manual])
         assert names(db, "word4900") == ["Manual"]
-        assert [hit.name for hit in search(db, "manual")] == ["<mark>Manual</mark>"]
+        (hit,) = search(db, "manual")  # the last word too, but so far nobody reads
+    assert hit.name == "<mark>Manual</mark>"
+    assert hit.headline and "<mark>" not in hit.headline
 
 
 def test_the_function_uses_the_index(db: Any) -> None:
@@ -181,7 +195,7 @@ def test_the_function_uses_the_index(db: Any) -> None:
 
 @pytest.mark.parametrize("typed", [None, 7, b"chess", ["chess"], True])
 def test_what_is_no_text_is_refused(typed: Any) -> None:
-    with pytest.raises(BadSearch, match="not str"):
+    with pytest.raises(BadSearch, match=f"^The text is {type(typed).__name__}, not str"):
         search(None, typed)  # type: ignore[arg-type]
 
 
@@ -202,12 +216,15 @@ def test_a_search_that_waits_ends_and_the_connection_lives(
     db: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "SECONDS", 0.3)
+    monkeypatch.setattr(module, "GRACE", 60.0)  # a slow machine must not break the connection
     with connect() as other, other.transaction(force_rollback=True):
         other.execute("LOCK TABLE products")
         began = time.monotonic()
-        with pytest.raises(SearchFailed, match="in time"):
+        with pytest.raises(
+            SearchFailed, match=r"^The search got no answer in time, or none at all\.$"
+        ):
             search(db, "chess")
-        assert 0.2 < time.monotonic() - began < 3
+        assert 0.2 < time.monotonic() - began < 30
     assert len(search(db, "chess")) == 1
     assert db.execute("SHOW statement_timeout").fetchone() == ("0",)
 
@@ -220,21 +237,33 @@ def test_a_server_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch, db: An
         began = time.monotonic()
         with pytest.raises(SearchFailed):
             search(mine, "chess")
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 30
         assert mine.closed
 
 
-def test_the_limit_ends_with_the_block(db: Any) -> None:
-    before = threading.active_count()
-    with connect() as mine, at_most(mine, 0.2):
-        pass
-    with connect() as mine:
-        with at_most(mine, 0.2):
-            mine.execute("SELECT 1")
-        mine.execute("SELECT pg_sleep(0.4)")
-    assert threading.active_count() == before
-    with connect() as mine, at_most(mine, 60):
-        assert all(t.daemon for t in threading.enumerate() if isinstance(t, threading.Timer))
+def test_the_limit_ends_with_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+
+    class Timer:
+        daemon = False
+
+        def __init__(self, seconds: float, _: Any) -> None:
+            calls.append(seconds)
+
+        def start(self) -> None:
+            calls.append(self.daemon)
+
+        def cancel(self) -> None:
+            calls.append("cancel")
+
+    monkeypatch.setattr(module.threading, "Timer", Timer)
+    nobody: Any = None
+    with at_most(nobody, 7):
+        calls.append("block")
+    assert calls == [7, True, "block", "cancel"]
+    with pytest.raises(KeyError), at_most(nobody, 7):
+        raise KeyError
+    assert calls[-1] == "cancel"
 
 
 def test_a_closed_connection_is_told(db: Any) -> None:
