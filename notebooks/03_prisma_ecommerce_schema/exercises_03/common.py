@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
 
-from helpers import lab, outline
+from helpers import lab
 from helpers.exercises import Incorrect, NotAttempted, Place
 from helpers.exercises.looking import begin_with, look, uncommitted
 from helpers.exercises.running import guarded, in_words
@@ -44,7 +45,7 @@ def empty_shop(number: str) -> Place:
     """Give a database of the check's own with the shop's seven tables: the learner's stays."""
     place = lab.postgres(number, "check")
     with place.connect(autocommit=True) as db:
-        file = outline.find("03").folder / "prisma.sql"
+        file = Path(__file__).parents[1] / "prisma.sql"
         db.execute(file.read_text(encoding="utf-8").encode())
     return place
 
