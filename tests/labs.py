@@ -295,7 +295,7 @@ def run_in(folder: Path, *arguments: str, **settings: str) -> subprocess.Complet
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
 
 
-def passes_its_own_tests(folder: Path, file: str = "final_tests.py", **settings: str) -> None:
+def passes_its_own_tests(folder: Path, file: str, **settings: str) -> None:
     """Run the tests that a lesson's final version brings; none may fail or be skipped."""
     # Without the course's settings: at work there are none.
     options = ["-q", "-c", os.devnull, "--rootdir", ".", "-p", "no:cacheprovider", "-p", "no:nbval"]
