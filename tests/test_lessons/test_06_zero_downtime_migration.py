@@ -157,15 +157,24 @@ def test_a_line_that_stalls_and_comes_back(pg: Any) -> None:
     """It waits, and goes on."""
     with Proxy(pg.url) as proxy:
         command.upgrade(config(proxy), "002")
+        stalled = threading.Event()
+
+        def stall(*_: Any) -> None:  # just before the first statement is sent
+            if not stalled.is_set():
+                proxy.stall()
+                stalled.set()
+
         work = threading.Thread(target=command.upgrade, args=(config(proxy), "head"))
-        work.start()
-        until(lambda: proxy.connections, what="the connection")
-        proxy.stall()
-        until(lambda: proxy.held, what="something on the line")
-        time.sleep(0.5)
-        assert work.is_alive()
-        proxy.restore()
-        work.join(60)
+        event.listen(Engine, "before_cursor_execute", stall)
+        try:
+            work.start()
+            until(lambda: stalled.is_set() and proxy.held, what="something on the line")
+            time.sleep(0.5)
+            assert work.is_alive()
+            proxy.restore()
+            work.join(60)
+        finally:
+            event.remove(Engine, "before_cursor_execute", stall)
     complete(pg)
 
 

@@ -70,6 +70,7 @@ async def check(rd: Place, wait: Callable[..., Any]) -> None:
             await check_window(redis, wait, keys[0])
             for limit, window in [(1, 20_000), (3, 90_000), (10, 60_000)]:
                 await check_wait(redis, wait, keys[0], limit, window)
+            await check_border(redis, wait, keys[0])
             await check_edge(redis, wait, keys[0])
         finally:
             redis.delete(*keys)
@@ -151,6 +152,32 @@ async def check_wait(
                 f"{window // 1000} s. The next one can pass in {earliest:,} ms; the answer is "
                 f"{found:,}."
             )
+
+
+async def check_border(redis: Any, wait: Callable[..., Any], key: str) -> None:
+    """Have a request in the set for each millisecond around the border, and see which ones go.
+
+    Whichever millisecond it is when the script runs, one of them is exactly one window old.
+    """
+    around = 500
+    for _ in range(20):
+        begin = moment(redis)
+        redis.delete(key)
+        redis.zadd(key, {f"ex3:{n}": begin - 60_000 + n for n in range(around)})
+        if await wait(key, 2 * around, 60_000) != 0:
+            raise Incorrect(f"With {around} requests of {2 * around}, the next one may pass.")
+        entries = dict(redis.zrange(key, 0, -1, withscores=True))
+        new = [score for name, score in entries.items() if not name.startswith("ex3:")]
+        if len(new) != 1:
+            raise Incorrect(f"One request passed, and the set has {len(new)} new entries.")
+        passed = int(new[0]) - begin
+        if passed < around:  # else the machine stood still for half a second: once more
+            if f"ex3:{passed}" in entries:
+                raise Incorrect(
+                    "A request that came exactly one window ago does not count any more. "
+                    "When the next one passed, it was still in the set."
+                )
+            return
 
 
 async def check_edge(redis: Any, wait: Callable[..., Any], key: str) -> None:
