@@ -191,9 +191,10 @@ def build_python() -> None:
     ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
     answer = subprocess.check_output([str(venv_python()), "-c", ask], text=True)
     # With this file, notebooks find `helpers` wherever they are; before the folder that they are
-    # in, where a learner may have a helpers.py. In ASCII: Pythons differ in the encoding that they
-    # expect here.
-    line = f"import sys; sys.path.insert(0, {str(ROOT)!a})\n"
+    # in, where a learner may have a helpers.py, and behind PYTHONPATH, by which another copy of
+    # the course names itself. In ASCII: Pythons differ in the encoding that they expect here.
+    named = "len(list(filter(None, os.environ.get('PYTHONPATH', '').split(os.pathsep))))"
+    line = f"import os, sys; sys.path.insert({named}, {str(ROOT)!a})\n"
     Path(answer.strip(), "course.pth").write_text(line, encoding="ascii")
     STAMP.write_text(wanted())
     print(f"Ready after {time.monotonic() - started:.0f} s.", file=sys.stderr)
