@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from helpers.base.errors import LabError
+from helpers.base.files import write_whole
 from helpers.base.paths import NOTEBOOKS, WORK
 
 RECORD = ".given.json"  # for each file, the digest of what the learner was given last
@@ -36,7 +36,7 @@ def fill(source: Path = NOTEBOOKS, target: Path = WORK) -> list[str]:
         copies = Copies(target, given)
         for path in files_of(source):
             copies.bring(path.relative_to(source), content_of(path))
-        write(target / RECORD, json.dumps(given, indent=1).encode())
+        write_whole(target / RECORD, json.dumps(given, indent=1).encode())
         return copies.lines()
     except OSError as problem:
         raise LabError(
@@ -62,16 +62,16 @@ class Copies:
         self.given[name.as_posix()] = now
         if not copy.exists():
             copy.parent.mkdir(parents=True, exist_ok=True)
-            write(copy, content)
+            write_whole(copy, content)
             self.new.append(name)
         elif (mine := digest(copy.read_bytes())) == now or before == now:
             return
         elif mine == before:
-            write(copy, content)
+            write_whole(copy, content)
             self.renewed.append(name)
         else:
             beside = free_name(copy)
-            write(beside, content)
+            write_whole(beside, content)
             self.offered.append((name, beside.relative_to(self.target)))
 
     def lines(self) -> list[str]:
@@ -161,13 +161,3 @@ def free_name(copy: Path) -> Path:
         if not (newer := copy.with_name(name)).exists():
             return newer
         number += 1
-
-
-def write(path: Path, content: bytes) -> None:
-    """Write a file completely or not at all: half a copy would never be written again."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_bytes(content)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-import tempfile
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from helpers.base import paths
+from helpers.base.files import write_private
 
 
 @dataclass(frozen=True)
@@ -59,9 +58,9 @@ def keep(exercise: str, outcome: str, source: str) -> None:
         before = _read(file)
         tries = before.tries + 1 if before else 1
         if before and before.outcome == "correct" and outcome != "correct":
-            _write(file, replace(before, tries=tries))
+            write_private(file, json.dumps(asdict(replace(before, tries=tries))))
         else:
-            _write(file, Answer(outcome, source, tries, now))
+            write_private(file, json.dumps(asdict(Answer(outcome, source, tries, now))))
     except OSError as error:
         print(f"The result stands, but your answer to exercise {exercise} is not kept: {error}")
 
@@ -79,7 +78,7 @@ def _carry_over(exercise: str) -> None:
     answer = _read(old)
     if answer is not None:
         source = re.sub(rf"\bex{count}(?=\b|_)", f"ex{place}", answer.source)
-        _write(path(exercise), replace(answer, source=source))
+        write_private(path(exercise), json.dumps(asdict(replace(answer, source=source))))
     old.unlink(missing_ok=True)
 
 
@@ -99,17 +98,6 @@ def _read(file: Path) -> Answer | None:
         file.rename(aside)
         print(f"A kept answer is damaged. Its file is now {aside}")
     return None
-
-
-def _write(file: Path, answer: Answer) -> None:
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=file.name, suffix=".tmp")
-    beside = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump(asdict(answer), stream)
-        beside.replace(file)
-    finally:
-        beside.unlink(missing_ok=True)  # still there only when something failed
 
 
 def _free_name(file: Path) -> Path:
